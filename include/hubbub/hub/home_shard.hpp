@@ -1,0 +1,148 @@
+#pragma once
+
+#include <boost/container/small_vector.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "hubbub/base/shared_string.hpp"
+#include "hubbub/base/timing_wheel.hpp"
+#include "hubbub/broker/broker.hpp"
+#include "hubbub/hub/connection_manager.hpp"
+#include "hubbub/hub/requests.hpp"
+#include "hubbub/hub/user_counts.hpp"
+
+namespace hubbub::hub {
+
+/// How many members a topic has on each shard that has any.
+class ShardCounts {
+ public:
+  void add(unsigned shard);
+  void remove(unsigned shard);
+  bool empty() const { return counts_.empty(); }
+  template <class F>
+  void for_each(F&& f) const {
+    for (const auto& [shard, count] : counts_) f(shard);
+  }
+
+ private:
+  boost::container::small_vector<std::pair<std::uint32_t, std::uint32_t>, 1> counts_;
+};
+
+enum class Status : std::uint8_t { kOffline, kAway, kBusy, kOnline };  // ascending: a user is their best session
+
+/// The rooms and users whose home is one shard: who is in them, in which order events happen, who types, who is online.
+/// [home shard] throughout.
+class HomeShard final : public broker::BrokerSink {
+ public:
+  HomeShard(ConnectionManager& manager, runtime::Shard& shard, const ConnectionManager::BrokerFactory& make_broker);
+  ~HomeShard();
+
+  void attach(std::unique_ptr<AttachRequest> request);
+  void detach(DetachRequest request);
+  void publish_to_room(std::unique_ptr<PublishRequest> request);
+  void publish_direct(std::unique_ptr<PublishRequest> request);
+  void typing(const base::SharedString& room, const base::SharedString& user, bool starts);
+  /// Appends one `presence` event a user to the answer.
+  void presence_query(const std::vector<base::SharedString>& users, std::shared_ptr<Gather> gather);
+  void set_status(const base::SharedString& user, SessionId session, Status status, std::string ack);
+  void history(HistoryRequest request);
+  void refill(RefillRequest request);
+  void signal(const Asker& asker, const base::SharedString& from, const base::SharedString& to_user,
+              SessionId to_session, std::string_view data);
+
+ private:
+  struct TypingEntry : base::Timer {
+    HomeShard* home = nullptr;
+    base::SharedString user;
+    base::SharedString room;
+  };
+  struct CountTimer : base::Timer {
+    HomeShard* home = nullptr;
+    base::SharedString room;
+  };
+  enum class Subscription : std::uint8_t { kNone, kPending, kStanding };
+  struct Room {
+    base::SharedString id;
+    ShardCounts shards;
+    UserCounts users;
+    std::uint32_t sessions = 0;
+    Subscription subscription = Subscription::kNone;
+    broker::Position position;
+    std::vector<std::unique_ptr<TypingEntry>> typing;
+    std::unique_ptr<CountTimer> count_timer;  // a room above room_announce_max: its count is due
+    std::unique_ptr<std::vector<std::unique_ptr<AttachRequest>>> waiting;  // for the subscription to stand
+  };
+  struct UserSession {
+    SessionId id;
+    Status status;
+  };
+  struct User {
+    base::SharedString id;
+    ShardCounts shards;
+    ShardCounts watchers;
+    boost::container::small_vector<UserSession, 1> sessions;
+    Status told = Status::kOffline;  // what watchers know
+    Subscription subscription = Subscription::kNone;
+    broker::Position position;
+    std::unique_ptr<std::vector<std::unique_ptr<AttachRequest>>> waiting;
+    Status best() const;
+  };
+  template <class V>
+  using Map = boost::unordered_flat_map<base::SharedString, std::unique_ptr<V>, base::SharedStringHash,
+                                        base::SharedStringEqual>;
+
+  void on_event(const broker::StreamKey& key, std::uint64_t epoch, const broker::StoredEvent& event) override;
+
+  void attach_room(std::unique_ptr<AttachRequest> request);
+  void attach_inbox(std::unique_ptr<AttachRequest> request);
+  void attach_watch(std::unique_ptr<AttachRequest> request);
+  void join(Room& room, std::unique_ptr<AttachRequest> request);
+  void answer_join(const AttachRequest& request, std::optional<bool> recovered,
+                   std::optional<std::uint64_t> replay_after, bool announce);
+  void open_inbox(User& user, const AttachRequest& request);
+  void detach_room(const DetachRequest& request);
+  void detach_inbox(const DetachRequest& request);
+  void detach_watch(const DetachRequest& request);
+  void subscribed(const broker::StreamKey& key, base::Result<broker::Position> position);
+  void answer_publish(const PublishRequest& request, const base::Result<broker::Published>& result,
+                      std::size_t sessions);
+
+  Room& room_for(const base::SharedString& id);
+  Room* find_room(const base::SharedString& id);
+  User& user_for(const base::SharedString& id);
+  User* find_user(const base::SharedString& id);
+  void drop_if_unused(User& user);
+
+  void tell_joined_or_left(Room& room, const base::SharedString& user, bool joined);
+  void tell_count(const base::SharedString& room);
+  void stop_typing(Room& room, const base::SharedString& user);
+  void update_presence(User& user);
+  void remember_last_seen(const base::SharedString& user);
+  void append_presence(std::string& out, const base::SharedString& user);
+  std::string joined_json(const Room& room, const AttachRequest& request, std::optional<bool> recovered);
+  void broadcast(const ShardCounts& shards, TopicKind kind, const base::SharedString& topic, const EventRef& event);
+  void reply(SessionId session, std::string json);
+  void reply_error(const Asker& asker, protocol::ErrorCode code);
+  void send(std::unique_ptr<Attached> answer);
+
+  ConnectionManager& manager_;
+  runtime::Shard& shard_;
+  const Limits& limits_;
+  std::unique_ptr<broker::Broker> broker_;
+  Map<Room> rooms_;
+  Map<User> users_;
+  boost::unordered_flat_map<base::SharedString, std::int64_t, base::SharedStringHash, base::SharedStringEqual>
+      last_seen_ms_;
+  std::deque<base::SharedString> last_seen_order_;
+  struct SweepTimer : base::Timer {
+    HomeShard* home = nullptr;
+  } sweep_timer_;
+};
+
+}  // namespace hubbub::hub

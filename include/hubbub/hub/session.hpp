@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "hubbub/base/shared_string.hpp"
+#include "hubbub/base/timing_wheel.hpp"
+#include "hubbub/base/token_bucket.hpp"
+#include "hubbub/hub/event.hpp"
+#include "hubbub/hub/outbound.hpp"
+#include "hubbub/hub/topic.hpp"
+
+namespace hubbub::hub {
+
+class SessionShard;
+
+/// Names a session in the whole process: the shard in the top 8 bits, the rest random. 0 is none.
+using SessionId = std::uint64_t;
+inline unsigned shard_of(SessionId id) { return static_cast<unsigned>(id >> 56); }
+
+/// A session's place in a topic.
+struct Membership {
+  enum class State : std::uint8_t {
+    kJoining,   ///< asked the home shard, not answered yet
+    kLive,      ///< sent events as they come
+    kLagging,   ///< owes events after `sent_seq`; a refill has yet to be asked for
+    kRefilling  ///< as kLagging, and a page is on its way
+  };
+  Topic* topic = nullptr;
+  std::uint64_t sent_seq = 0;  ///< kLagging, kRefilling: newest event sent; kJoining: which attempt it is
+  std::uint32_t index = 0;     ///< in topic->members
+  State state = State::kJoining;
+};
+
+/// Exists while a session's reader is slow.
+struct Pressure : base::Timer {
+  Session* session = nullptr;
+  std::int64_t progress_ms = 0;  ///< when the socket last took something
+  bool marked = false;           ///< kept events have given way to marks
+  std::vector<EventRef> conflated;
+};
+
+/// One attachment of one user over one transport. Lives and dies on one shard; all methods [shard].
+class Session {
+ public:
+  Session(SessionShard& shard, SessionId id, base::SharedString user, Framing framing, Outbound& outbound);
+
+  SessionId id() const { return id_; }
+  const base::SharedString& user() const { return user_; }
+  Framing framing() const { return framing_; }
+  Outbound& outbound() { return *outbound_; }
+
+  // The transport tells:
+  /// A whole text message. May not be called after closed().
+  void receive(std::string_view text);
+  /// The socket took less than there was.
+  void blocked();
+  /// A blocked socket took some.
+  void progressed();
+  /// A blocked socket took all.
+  void drained();
+  /// The connection is gone. The session is destroyed.
+  void closed();
+
+ private:
+  friend class SessionShard;
+
+  SessionShard& shard_;
+  Outbound* outbound_;
+  base::SharedString user_;
+  SessionId id_;
+  std::vector<Membership> memberships_;
+  std::unique_ptr<Pressure> pressure_;
+  base::TokenBucket frames_;
+  base::TokenBucket bytes_;
+  std::uint32_t watches_ = 0;
+  Framing framing_;
+};
+
+}  // namespace hubbub::hub

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <array>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hubbub/base/shared_string.hpp"
+#include "hubbub/hub/connection_manager.hpp"
+#include "hubbub/hub/counters.hpp"
+#include "hubbub/hub/event.hpp"
+#include "hubbub/hub/requests.hpp"
+#include "hubbub/hub/session.hpp"
+#include "hubbub/hub/topic.hpp"
+#include "hubbub/protocol/command.hpp"
+
+namespace hubbub::hub {
+
+/// The sessions of one shard, what they say, and the fan-out to them. [shard] unless said otherwise.
+class SessionShard {
+ public:
+  SessionShard(ConnectionManager& manager, runtime::Shard& shard);
+  ~SessionShard();
+
+  /// Makes a session and attaches it to its user's inbox; `connected` follows when the user's home shard knows of it, so
+  /// that whatever is addressed to the user after a client has seen `connected` reaches it.
+  Session& open(base::SharedString user, Framing framing, Outbound& outbound);
+
+  Counters& counters() { return counters_; }
+  Framer& framer() { return framer_; }
+  runtime::Shard& shard() { return shard_; }
+
+  // From the home side.
+  void attached(const Attached& answer);
+  /// Fans an event out to the members of a topic. HOT PATH
+  void deliver(TopicKind kind, const base::SharedString& id, const EventRef& event);
+  void reply(SessionId session, std::string_view json);
+  void refilled(const Refilled& answer);
+  /// A part of an answer that several home shards give; the last makes the ack.
+  void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count);
+
+  /// Events of this topic were not posted because the mailbox was full: its members owe them. [any thread]
+  void owe(TopicKind kind, const base::SharedString& id);
+  void count_dropped() { dropped_at_mailbox_.fetch_add(1, std::memory_order_relaxed); }  // [any thread]
+  std::uint64_t dropped_at_mailbox() const { return dropped_at_mailbox_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class Session;
+
+  using TopicMap = boost::unordered_flat_map<base::SharedString, std::unique_ptr<Topic>, base::SharedStringHash,
+                                             base::SharedStringEqual>;
+
+  // Commands.
+  void receive(Session& session, std::string_view text);
+  void execute(Session& session, const protocol::Command& command);
+  void join_room(Session& session, const protocol::Command& command);
+  void leave_room(Session& session, const protocol::Command& command);
+  void room_message(Session& session, const protocol::Command& command);
+  void direct_message(Session& session, const protocol::Command& command);
+  void typing(Session& session, const protocol::Command& command, bool starts);
+  void presence_query(Session& session, const protocol::Command& command);
+  void presence_watch(Session& session, const protocol::Command& command);
+  void presence_unwatch(Session& session, const protocol::Command& command);
+  void set_status(Session& session, const protocol::Command& command);
+  void history(Session& session, const protocol::Command& command);
+  void signal(Session& session, const protocol::Command& command);
+  bool within_rate(Session& session, std::size_t bytes);
+  void error(Session& session, std::string_view id, protocol::ErrorCode code, std::string_view field = {});
+  void ack(Session& session, std::string_view id);
+
+  // Membership.
+  Topic* find_topic(TopicKind kind, std::string_view id);
+  Topic& topic_for(TopicKind kind, std::string_view id);
+  Membership* find_membership(Session& session, const Topic* topic);
+  Membership& add_membership(Session& session, Topic& topic);
+  void drop_membership(Session& session, Membership& membership);
+  void add_member(Session& session, Membership& membership, bool live);
+  void make_live(Session& session, Membership& membership);
+  void make_lagging(Session& session, Membership& membership);
+  void swap_members(Topic& topic, std::uint32_t a, std::uint32_t b);
+
+  // Fan-out and pressure.
+  OpenBatches& open_batches(Topic& topic, Lane lane);
+  void seal(Topic& topic);
+  void seal_all();
+  void deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref);
+  void send(Session& session, std::string_view json) { session.outbound_->send(json); }
+  void conflate(Session& session, const EventRef& event);
+  void on_blocked(Session& session);
+  void on_drained(Session& session);
+  void on_grace_over(Pressure& pressure);
+  void request_refill(Session& session, Membership& membership);
+  /// Asks for the next page that the session owes, unless one is on its way: one at a time bounds what a session that
+  /// is behind in many rooms can draw in.
+  void refill_next(Session& session, const Membership* after = nullptr);
+  void lag_all(Topic& topic);
+  void retry_refills();
+  void settle_debts();
+  void close(Session& session);
+
+  ConnectionManager& manager_;
+  runtime::Shard& shard_;
+  const Limits& limits_;
+  Counters counters_;
+  Framer framer_;
+  protocol::CommandParser parser_;
+  boost::unordered_flat_map<SessionId, std::unique_ptr<Session>> sessions_;
+  std::array<TopicMap, kTopicKindCount> topics_;
+  std::vector<Topic*> open_topics_;
+  std::size_t pressured_ = 0;
+  struct RetryTimer : base::Timer {
+    SessionShard* side = nullptr;
+  } retry_timer_;
+  std::vector<SessionId> retries_;  // sessions whose refill failed: the broker is away
+  std::uint64_t next_attempt_ = 1;
+  std::string scratch_;
+
+  std::atomic<bool> has_debts_{false};
+  std::atomic<std::uint64_t> dropped_at_mailbox_{0};
+  std::mutex debts_mutex_;
+  std::vector<std::pair<TopicKind, base::SharedString>> debts_;
+};
+
+}  // namespace hubbub::hub

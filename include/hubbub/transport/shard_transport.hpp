@@ -1,0 +1,106 @@
+#pragma once
+
+#include <atomic>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hubbub/hub/connection_manager.hpp"
+#include "hubbub/protocol/ws_deflate.hpp"
+#include "hubbub/protocol/ws_frame.hpp"
+#include "hubbub/runtime/channel.hpp"
+#include "hubbub/transport/http.hpp"
+
+namespace hubbub::transport {
+
+/// What transports need of the configuration; docs/configuration.md explains each.
+struct TransportOptions {
+  std::size_t message_max_bytes = 64 * 1024;
+  std::size_t http_header_max_bytes = 8 * 1024;
+  std::size_t http_body_max_bytes = 1024 * 1024;
+  std::int64_t handshake_timeout_ms = 10'000;
+  std::int64_t http_idle_timeout_ms = 60'000;
+  std::int64_t heartbeat_ms = 30'000;
+  std::int64_t close_timeout_ms = 5'000;
+  std::size_t out_queue_bytes = 1024 * 1024;
+  std::size_t max_sessions = 1'000'000;
+  std::size_t max_connections_per_address = 0;  // 0: off
+  bool compression = true;
+};
+
+/// Connections of each address, over all shards. [any thread]
+class AddressCounts {
+ public:
+  /// False when `max` (0: no limit) are there already.
+  bool try_add(std::uint64_t address_hash, std::size_t max);
+  void remove(std::uint64_t address_hash);
+
+ private:
+  std::mutex mutex_;
+  boost::unordered_flat_map<std::uint64_t, std::uint32_t> counts_;
+};
+
+/// What all shards' transports share.
+struct TransportContext {
+  hub::ConnectionManager& manager;
+  TransportOptions options;
+  Router router{};
+  AddressCounts addresses{};
+  std::atomic<bool> stopping{false};
+};
+
+class TransportConnection;
+
+/// One shard's connections and the tools that they share. [shard]
+class ShardTransport {
+ public:
+  ShardTransport(TransportContext& context, runtime::Shard& shard);
+  ~ShardTransport();
+
+  TransportContext& context() { return context_; }
+  const TransportOptions& options() const { return context_.options; }
+  runtime::Shard& shard() { return shard_; }
+  protocol::Inflater& inflater() { return inflater_; }
+  /// For `/echo` alone; sessions use their SessionShard's framer.
+  protocol::Deflater& echo_deflater();
+  protocol::DecoderConfig decoder_config(bool deflate) const { return {options().message_max_bytes, deflate}; }
+
+  /// Takes an accepted socket.
+  void accept(int fd, std::uint64_t address_hash);
+  /// Tells every connection that the server stops.
+  void begin_stop();
+  std::size_t connection_count() const { return connections_.size(); }
+
+ private:
+  friend class TransportConnection;
+  TransportContext& context_;
+  runtime::Shard& shard_;
+  protocol::Inflater inflater_;
+  std::unique_ptr<protocol::Deflater> echo_deflater_;
+  std::vector<TransportConnection*> connections_;
+};
+
+/// A connection that its shard knows of, whatever it speaks.
+class TransportConnection : public runtime::Channel {
+ public:
+  TransportConnection(ShardTransport& transport, int fd, std::uint64_t address_hash);
+  /// Goes on with the socket of `from`, in another protocol.
+  explicit TransportConnection(TransportConnection& from);
+  ~TransportConnection() override;
+
+  ShardTransport& transport() const { return transport_; }
+  /// The server stops: say so and close.
+  virtual void on_stop() = 0;
+
+ private:
+  ShardTransport& transport_;
+  std::uint64_t address_hash_;  // 0: not counted
+  std::uint32_t index_;
+};
+
+}  // namespace hubbub::transport

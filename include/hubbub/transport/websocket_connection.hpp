@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "hubbub/hub/outbound.hpp"
+#include "hubbub/hub/session.hpp"
+#include "hubbub/protocol/ws_frame.hpp"
+#include "hubbub/transport/shard_transport.hpp"
+
+namespace hubbub::transport {
+
+/// RFC 6455 after the handshake. Idle it is this object and its session, nothing else. [shard]
+class WebSocketConnection final : public TransportConnection, public hub::Outbound {
+ public:
+  /// Goes on with the socket of `from`. `user` null: an echo without a session, for conformance suites.
+  WebSocketConnection(TransportConnection& from, bool deflate, const base::SharedString* user);
+  ~WebSocketConnection() override;
+
+  /// `early`: what had arrived behind the handshake.
+  void start(std::span<char> early);
+
+  // hub::Outbound
+  void deliver(const runtime::BatchRef& batch, std::uint32_t begin) override;
+  void cut(const runtime::Batch* batch) override { close_open_slice(batch); }
+  void send(std::string_view json) override;
+  void close(protocol::CloseCode code) override;
+  std::size_t queued_bytes() const override { return Channel::queued_bytes(); }
+  bool is_blocked() const override { return Channel::is_blocked(); }
+
+ private:
+  class Sink;
+
+  void on_readable() override;
+  void on_blocked() override;
+  void on_progress() override;
+  void on_drained() override;
+  void on_timer() override;
+  void on_closed() override;
+  void on_stop() override;
+
+  void feed(std::span<char> bytes);
+  bool on_message(protocol::Opcode opcode, std::string_view payload);
+  void fail(std::uint16_t code, std::string_view reason);
+  void send_frame(protocol::Opcode opcode, std::string_view payload);
+
+  hub::Session* session_ = nullptr;
+  protocol::Decoder decoder_;
+  std::uint8_t silent_heartbeats_ = 0;
+  bool deflate_;
+  bool echo_;
+  bool reading_paused_ = false;
+};
+
+/// The routes `/ws/{user_id}` and `/ws?user_id=`; with `echo` also `/echo`.
+void add_websocket_routes(Router& router, bool echo);
+
+}  // namespace hubbub::transport

@@ -1,0 +1,53 @@
+#include "hubbub/hub/connection_manager.hpp"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "hubbub/base/random.hpp"
+#include "hubbub/hub/home_shard.hpp"
+#include "hubbub/hub/session_shard.hpp"
+
+namespace hubbub::hub {
+
+ConnectionManager::ConnectionManager(runtime::ShardPool& shards, Limits limits, const BrokerFactory& make_broker)
+    : shards_(shards), limits_(std::move(limits)) {
+  base::random_bytes(key_secret_);
+  for (unsigned i = 0; i < shards_.size(); ++i) {
+    sessions_.push_back(std::make_unique<SessionShard>(*this, shards_[i]));
+    homes_.push_back(std::make_unique<HomeShard>(*this, shards_[i], make_broker));
+  }
+}
+
+ConnectionManager::~ConnectionManager() = default;
+
+SessionShard& ConnectionManager::sessions(const runtime::Shard& shard) { return *sessions_[shard.index()]; }
+
+const Counters& ConnectionManager::counters(unsigned shard) const { return sessions_[shard]->counters(); }
+
+std::uint64_t ConnectionManager::session_count() const {
+  std::uint64_t sum = 0;
+  for (const auto& side : sessions_) sum += side->counters().sessions.get();
+  return sum;
+}
+
+void ConnectionManager::post_event(unsigned index, TopicKind kind, const base::SharedString& topic,
+                                   const EventRef& event) {
+  SessionShard* side = sessions_[index].get();
+  if (shards_[index].try_post([side, kind, topic, event] { side->deliver(kind, topic, event); })) return;
+  if (event->lane == Lane::kKept) {
+    side->owe(kind, topic);
+  } else {
+    side->count_dropped();
+  }
+}
+
+std::string ConnectionManager::session_key(SessionId id) const {
+  const std::string text = base::to_hex(id);
+  unsigned char mac[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  HMAC(EVP_sha256(), key_secret_.data(), static_cast<int>(key_secret_.size()),
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(), mac, &size);
+  return base::to_hex(std::span<const unsigned char>(mac, 16));
+}
+
+}  // namespace hubbub::hub

@@ -1,0 +1,647 @@
+#include "hubbub/hub/home_shard.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "hubbub/base/random.hpp"
+#include "hubbub/hub/session_shard.hpp"
+#include "hubbub/protocol/event.hpp"
+
+namespace hubbub::hub {
+
+using broker::StreamKey;
+using broker::StreamKind;
+using protocol::ErrorCode;
+
+namespace {
+
+constexpr std::int64_t kSweepMs = 1'000;
+constexpr std::int64_t kCountMs = 1'000;
+constexpr std::size_t kRefillMaxEvents = 512;
+
+std::string_view name_of(Status status) {
+  switch (status) {
+    case Status::kOnline:
+      return "online";
+    case Status::kBusy:
+      return "busy";
+    case Status::kAway:
+      return "away";
+    case Status::kOffline:
+      break;
+  }
+  return "offline";
+}
+
+std::string conflate_key(std::string_view what, std::string_view room, std::string_view user) {
+  std::string key(what);
+  key.append(1, '\0').append(room).append(1, '\0').append(user);
+  return key;
+}
+
+template <class Encoded>
+EventRef ephemeral(const Encoded& encoded, std::string key) {
+  auto event = std::make_shared<Event>();
+  protocol::append_event(event->json, encoded);
+  event->conflate_key = std::move(key);
+  event->lane = Lane::kEphemeral;
+  return event;
+}
+
+}  // namespace
+
+void ShardCounts::add(unsigned shard) {
+  for (auto& [known, count] : counts_) {
+    if (known == shard) {
+      ++count;
+      return;
+    }
+  }
+  counts_.emplace_back(shard, 1);
+}
+
+void ShardCounts::remove(unsigned shard) {
+  for (auto entry = counts_.begin(); entry != counts_.end(); ++entry) {
+    if (entry->first != shard) continue;
+    if (--entry->second == 0) counts_.erase(entry);
+    return;
+  }
+}
+
+Status HomeShard::User::best() const {
+  Status best = Status::kOffline;
+  for (const UserSession& session : sessions) best = std::max(best, session.status);
+  return best;
+}
+
+HomeShard::HomeShard(ConnectionManager& manager, runtime::Shard& shard,
+                     const ConnectionManager::BrokerFactory& make_broker)
+    : manager_(manager), shard_(shard), limits_(manager.limits()), broker_(make_broker(shard, *this)) {
+  sweep_timer_.home = this;
+  sweep_timer_.on_expire = [](base::Timer& timer) {
+    HomeShard& home = *static_cast<SweepTimer&>(timer).home;
+    home.broker_->sweep();
+    home.shard_.wheel().arm(timer, home.shard_.now_ms() + kSweepMs);
+  };
+  shard_.wheel().arm(sweep_timer_, shard_.now_ms() + kSweepMs);
+}
+
+HomeShard::~HomeShard() {
+  shard_.wheel().cancel(sweep_timer_);
+  for (auto& [id, room] : rooms_) {
+    for (const auto& entry : room->typing) shard_.wheel().cancel(*entry);
+    if (room->count_timer) shard_.wheel().cancel(*room->count_timer);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------------ tables
+
+HomeShard::Room* HomeShard::find_room(const base::SharedString& id) {
+  const auto found = rooms_.find(id);
+  return found == rooms_.end() ? nullptr : found->second.get();
+}
+
+HomeShard::Room& HomeShard::room_for(const base::SharedString& id) {
+  if (Room* known = find_room(id)) return *known;
+  auto room = std::make_unique<Room>();
+  room->id = id;
+  return *rooms_.emplace(id, std::move(room)).first->second;
+}
+
+HomeShard::User* HomeShard::find_user(const base::SharedString& id) {
+  const auto found = users_.find(id);
+  return found == users_.end() ? nullptr : found->second.get();
+}
+
+HomeShard::User& HomeShard::user_for(const base::SharedString& id) {
+  if (User* known = find_user(id)) return *known;
+  auto user = std::make_unique<User>();
+  user->id = id;
+  return *users_.emplace(id, std::move(user)).first->second;
+}
+
+void HomeShard::drop_if_unused(User& user) {
+  if (user.sessions.empty() && user.watchers.empty() && !user.waiting) users_.erase(base::SharedString(user.id));
+}
+
+// --------------------------------------------------------------------------------------------------- attach and detach
+
+void HomeShard::attach(std::unique_ptr<AttachRequest> request) {
+  switch (request->kind) {
+    case TopicKind::kRoom:
+      return attach_room(std::move(request));
+    case TopicKind::kInbox:
+      return attach_inbox(std::move(request));
+    case TopicKind::kWatch:
+      return attach_watch(std::move(request));
+  }
+}
+
+void HomeShard::detach(DetachRequest request) {
+  switch (request.kind) {
+    case TopicKind::kRoom:
+      detach_room(request);
+      break;
+    case TopicKind::kInbox:
+      detach_inbox(request);
+      break;
+    case TopicKind::kWatch:
+      detach_watch(request);
+      break;
+  }
+  if (!request.ack.empty()) reply(request.session, std::move(request.ack));
+}
+
+// A member is told that it joined only when the subscription stands: whatever is published after that reaches it.
+void HomeShard::attach_room(std::unique_ptr<AttachRequest> request) {
+  Room& room = room_for(request->topic);
+  if (room.subscription == Subscription::kStanding) return join(room, std::move(request));
+  if (!room.waiting) room.waiting = std::make_unique<std::vector<std::unique_ptr<AttachRequest>>>();
+  room.waiting->push_back(std::move(request));
+  if (room.subscription == Subscription::kPending) return;
+  room.subscription = Subscription::kPending;
+  StreamKey key{StreamKind::kRoom, room.id};
+  broker_->subscribe(key, [this, key](base::Result<broker::Position> position) { subscribed(key, position); });
+}
+
+void HomeShard::attach_inbox(std::unique_ptr<AttachRequest> request) {
+  User& user = user_for(request->topic);
+  if (user.subscription == Subscription::kStanding) return open_inbox(user, *request);
+  if (!user.waiting) user.waiting = std::make_unique<std::vector<std::unique_ptr<AttachRequest>>>();
+  user.waiting->push_back(std::move(request));
+  if (user.subscription == Subscription::kPending) return;
+  user.subscription = Subscription::kPending;
+  StreamKey key{StreamKind::kInbox, user.id};
+  broker_->subscribe(key, [this, key](base::Result<broker::Position> position) { subscribed(key, position); });
+}
+
+void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> position) {
+  const bool is_room = key.kind == StreamKind::kRoom;
+  Room* room = is_room ? find_room(key.id) : nullptr;
+  User* user = is_room ? nullptr : find_user(key.id);
+  if (room == nullptr && user == nullptr) {
+    if (position) broker_->unsubscribe(key);
+    return;
+  }
+  auto waiting = std::move(is_room ? room->waiting : user->waiting);
+  (is_room ? room->subscription : user->subscription) = position ? Subscription::kStanding : Subscription::kNone;
+  if (position) (is_room ? room->position : user->position) = *position;
+  for (auto& request : *waiting) {
+    if (position) {
+      is_room ? join(*room, std::move(request)) : open_inbox(*user, *request);
+      continue;
+    }
+    auto answer = std::make_unique<Attached>();
+    answer->session = request->asker.session;
+    answer->kind = request->kind;
+    answer->topic = request->topic;
+    answer->attempt = request->attempt;
+    answer->error = ErrorCode::kBrokerUnavailable;
+    protocol::append_event(answer->json, protocol::ErrorEvent{.id = request->asker.id, .code = *answer->error});
+    send(std::move(answer));
+  }
+  if (is_room && room->sessions == 0) {
+    if (position) broker_->unsubscribe(key);
+    rooms_.erase(key.id);
+  } else if (!is_room) {
+    if (position && user->sessions.empty()) {
+      broker_->unsubscribe(key);
+      user->subscription = Subscription::kNone;
+    }
+    drop_if_unused(*user);
+  }
+}
+
+void HomeShard::join(Room& room, std::unique_ptr<AttachRequest> request) {
+  if (request->already) return answer_join(*request, std::nullopt, std::nullopt, false);
+  const bool first = room.users.add(request->user);
+  room.shards.add(shard_of(request->asker.session));
+  ++room.sessions;
+  if (!request->since) return answer_join(*request, std::nullopt, std::nullopt, first);
+  // Only how far back the stream reaches is asked here; the events themselves come as a refill, by the same path that
+  // serves slow readers, and the session goes live behind them without a gap or a double.
+  const broker::ReadRange range{.from = broker::ReadRange::From::kSince, .seq = *request->since, .limit = 0};
+  broker_->read(StreamKey{StreamKind::kRoom, room.id}, range,
+                [this, first, request = std::move(request)](const base::Result<broker::Page>& page) {
+                  const std::uint64_t since = *request->since;
+                  std::optional<std::uint64_t> replay_after;
+                  bool recovered = false;
+                  if (page && since <= page->head_seq &&
+                      (request->epoch.empty() || request->epoch == base::to_hex(page->epoch))) {
+                    recovered = since + 1 >= page->first_seq;
+                    replay_after = recovered ? since : page->first_seq - 1;
+                  }
+                  answer_join(*request, recovered, replay_after, first);
+                });
+}
+
+void HomeShard::answer_join(const AttachRequest& request, std::optional<bool> recovered,
+                            std::optional<std::uint64_t> replay_after, bool announce) {
+  Room* room = find_room(request.topic);
+  if (room == nullptr) return;  // it left while the stream was read
+  auto answer = std::make_unique<Attached>();
+  answer->session = request.asker.session;
+  answer->kind = TopicKind::kRoom;
+  answer->topic = room->id;
+  answer->attempt = request.attempt;
+  answer->already = request.already;
+  answer->seq = room->position.seq;
+  answer->replay_after = replay_after;
+  answer->json = joined_json(*room, request, recovered);
+  send(std::move(answer));
+  if (announce) tell_joined_or_left(*room, request.user, true);
+}
+
+std::string HomeShard::joined_json(const Room& room, const AttachRequest& request, std::optional<bool> recovered) {
+  std::vector<std::string_view> members;
+  members.reserve(std::min(room.users.size(), limits_.joined_members_max));
+  room.users.for_some(limits_.joined_members_max,
+                      [&](const base::SharedString& user) { members.push_back(user.view()); });
+  const std::string epoch = base::to_hex(room.position.epoch);
+  std::string json;
+  protocol::append_event(json, protocol::JoinedEvent{.id = request.asker.id,
+                                                     .room_id = room.id.view(),
+                                                     .seq = room.position.seq,
+                                                     .epoch = epoch,
+                                                     .members = members,
+                                                     .member_count = room.users.size(),
+                                                     .already = request.already,
+                                                     .recovered = recovered});
+  return json;
+}
+
+void HomeShard::detach_room(const DetachRequest& request) {
+  Room* room = find_room(request.topic);
+  if (room == nullptr) return;
+  if (room->waiting) {
+    // Its attach may still wait for the subscription.
+    const auto erased = std::erase_if(*room->waiting, [&](const auto& waiting) {
+      return waiting->asker.session == request.session && !waiting->already;
+    });
+    if (erased != 0) return;
+  }
+  room->shards.remove(shard_of(request.session));
+  if (room->users.remove(request.user)) {
+    stop_typing(*room, request.user);
+    tell_joined_or_left(*room, request.user, false);
+  }
+  if (--room->sessions != 0 || room->waiting) return;
+  for (const auto& entry : room->typing) shard_.wheel().cancel(*entry);
+  if (room->count_timer) shard_.wheel().cancel(*room->count_timer);
+  broker_->unsubscribe(StreamKey{StreamKind::kRoom, room->id});
+  rooms_.erase(request.topic);
+}
+
+void HomeShard::open_inbox(User& user, const AttachRequest& request) {
+  auto answer = std::make_unique<Attached>();
+  answer->session = request.asker.session;
+  answer->kind = TopicKind::kInbox;
+  answer->topic = user.id;
+  answer->attempt = request.attempt;
+  if (user.sessions.size() >= limits_.max_sessions_per_user) {
+    answer->refused = true;
+    return send(std::move(answer));
+  }
+  user.sessions.push_back({request.asker.session, Status::kOnline});
+  user.shards.add(shard_of(request.asker.session));
+  answer->seq = user.position.seq;
+  const std::string session_id = base::to_hex(request.asker.session);
+  const std::string session_key = manager_.session_key(request.asker.session);
+  protocol::append_event(answer->json,
+                         protocol::ConnectedEvent{.session_id = session_id,
+                                                  .session_key = session_key,
+                                                  .user_id = user.id.view(),
+                                                  .server_id = limits_.server_id,
+                                                  .heartbeat_ms = static_cast<std::uint64_t>(limits_.heartbeat_ms)});
+  send(std::move(answer));
+  update_presence(user);
+}
+
+void HomeShard::detach_inbox(const DetachRequest& request) {
+  User* user = find_user(request.topic);
+  if (user == nullptr) return;
+  if (user->waiting) {
+    std::erase_if(*user->waiting,
+                  [&](const auto& waiting) { return waiting->asker.session == request.session; });
+  }
+  const auto session = std::find_if(user->sessions.begin(), user->sessions.end(),
+                                    [&](const UserSession& s) { return s.id == request.session; });
+  if (session == user->sessions.end()) return drop_if_unused(*user);
+  user->sessions.erase(session);
+  user->shards.remove(shard_of(request.session));
+  if (user->sessions.empty()) {
+    remember_last_seen(user->id);
+    if (!user->waiting) {
+      broker_->unsubscribe(StreamKey{StreamKind::kInbox, user->id});
+      user->subscription = Subscription::kNone;
+    }
+  }
+  update_presence(*user);
+  drop_if_unused(*user);
+}
+
+void HomeShard::attach_watch(std::unique_ptr<AttachRequest> request) {
+  auto answer = std::make_unique<Attached>();
+  answer->session = request->asker.session;
+  answer->kind = TopicKind::kWatch;
+  answer->topic = request->topic;
+  answer->attempt = request->attempt;
+  answer->already = request->already;
+  if (!request->already) user_for(request->topic).watchers.add(shard_of(request->asker.session));
+  append_presence(answer->json, request->topic);
+  send(std::move(answer));
+}
+
+void HomeShard::detach_watch(const DetachRequest& request) {
+  User* user = find_user(request.topic);
+  if (user == nullptr) return;
+  user->watchers.remove(shard_of(request.session));
+  drop_if_unused(*user);
+}
+
+// ----------------------------------------------------------------------------------------------------------- messages
+
+// HOT PATH
+void HomeShard::publish_to_room(std::unique_ptr<PublishRequest> request) {
+  if (Room* room = find_room(request->room); room != nullptr && !room->typing.empty()) {
+    stop_typing(*room, request->from);
+  }
+  const StreamKey key{StreamKind::kRoom, request->room};
+  broker::Publication publication = std::move(request->publication);
+  broker_->publish(key, std::move(publication),
+                   [this, request = std::move(request)](const base::Result<broker::Published>& result) {
+                     if (!request->asker.id.empty() || !result) answer_publish(*request, result, SIZE_MAX);
+                   });
+}
+
+void HomeShard::publish_direct(std::unique_ptr<PublishRequest> request) {
+  const StreamKey key{StreamKind::kInbox, request->to_user};
+  // The sender's other sessions read the same event from the sender's own inbox; the sending one knows it already.
+  std::unique_ptr<PublishRequest> copy;
+  if (request->from != request->to_user) {
+    copy = std::make_unique<PublishRequest>();
+    copy->asker.session = request->asker.session;
+    copy->from = request->from;
+    copy->publication = request->publication;
+    copy->publication.dedupe_key.clear();
+    copy->publication.exclude_session = request->asker.session;
+  }
+  broker::Publication publication = std::move(request->publication);
+  broker_->publish(key, std::move(publication),
+                   [this, request = std::move(request),
+                    copy = std::move(copy)](const base::Result<broker::Published>& result) mutable {
+                     const User* user = find_user(request->to_user);
+                     if (!request->asker.id.empty() || !result) {
+                       answer_publish(*request, result, user == nullptr ? 0 : user->sessions.size());
+                     }
+                     if (!result || result->duplicate || !copy) return;
+                     const base::SharedString from = copy->from;
+                     manager_.post_home(from, [copy = std::move(copy)](HomeShard& home) mutable {
+                       const StreamKey inbox{StreamKind::kInbox, copy->from};
+                       home.broker_->publish(inbox, std::move(copy->publication),
+                                             [](const base::Result<broker::Published>&) {});
+                     });
+                   });
+}
+
+void HomeShard::answer_publish(const PublishRequest& request, const base::Result<broker::Published>& result,
+                               std::size_t sessions) {
+  if (!result) return reply_error(request.asker, ErrorCode::kBrokerUnavailable);
+  protocol::AckEvent ack{.id = request.asker.id,
+                         .message = protocol::EventId{result->id_ms, result->position.seq},
+                         .duplicate = result->duplicate};
+  if (sessions != SIZE_MAX) ack.sessions = sessions;
+  std::string json;
+  protocol::append_event(json, ack);
+  reply(request.asker.session, std::move(json));
+}
+
+// HOT PATH: encoded once here, whatever the number of members and shards.
+void HomeShard::on_event(const StreamKey& key, std::uint64_t epoch, const broker::StoredEvent& stored) {
+  auto event = std::make_shared<Event>();
+  event->seq = stored.seq;
+  event->exclude_session = stored.publication->exclude_session;
+  protocol::append_stored_event(event->json, stored.publication->type, stored.id_ms, stored.seq,
+                                stored.publication->body);
+  const broker::Position position{epoch, stored.seq};
+  if (key.kind == StreamKind::kRoom) {
+    Room* room = find_room(key.id);
+    if (room == nullptr) return;
+    room->position = position;
+    broadcast(room->shards, TopicKind::kRoom, room->id, event);
+  } else {
+    User* user = find_user(key.id);
+    if (user == nullptr) return;
+    user->position = position;
+    broadcast(user->shards, TopicKind::kInbox, user->id, event);
+  }
+}
+
+void HomeShard::broadcast(const ShardCounts& shards, TopicKind kind, const base::SharedString& topic,
+                          const EventRef& event) {
+  shards.for_each([&](unsigned shard) { manager_.post_event(shard, kind, topic, event); });
+}
+
+void HomeShard::history(HistoryRequest request) {
+  const StreamKey key = request.stream;
+  const broker::ReadRange range = request.range;
+  broker_->read(key, range, [this, request = std::move(request)](const base::Result<broker::Page>& page) {
+    if (!page) return reply_error(request.asker, ErrorCode::kBrokerUnavailable);
+    const std::string epoch = base::to_hex(page->epoch);
+    std::string json;
+    protocol::HistoryWriter writer(
+        json, {.id = request.asker.id,
+               .room_id = request.stream.kind == StreamKind::kRoom ? request.stream.id.view() : std::string_view{},
+               .epoch = epoch});
+    for (const broker::StoredEvent& event : page->events) {
+      writer.add(event.publication->type, event.id_ms, event.seq, event.publication->body);
+    }
+    writer.finish(page->more);
+    reply(request.asker.session, std::move(json));
+  });
+}
+
+void HomeShard::refill(RefillRequest request) {
+  const StreamKey key{request.kind == TopicKind::kInbox ? StreamKind::kInbox : StreamKind::kRoom, request.topic};
+  broker_->read(key,
+                {.from = broker::ReadRange::From::kSince,
+                 .seq = request.after_seq,
+                 .limit = kRefillMaxEvents,
+                 .max_bytes = request.max_bytes},
+                [this, request](base::Result<broker::Page> page) {
+                  auto answer = std::make_unique<Refilled>();
+                  answer->session = request.session;
+                  answer->kind = request.kind;
+                  answer->topic = request.topic;
+                  answer->after_seq = request.after_seq;
+                  answer->failed = !page;
+                  if (page) answer->page = std::move(*page);
+                  manager_.post_sessions(shard_of(request.session), [answer = std::move(answer)](SessionShard& side) {
+                    side.refilled(*answer);
+                  });
+                });
+}
+
+void HomeShard::signal(const Asker& asker, const base::SharedString& from, const base::SharedString& to_user,
+                       SessionId to_session, std::string_view data) {
+  const User* user = find_user(to_user);
+  std::size_t reached = 0;
+  if (user != nullptr) {
+    auto json = std::make_shared<std::string>();
+    const std::string from_session = base::to_hex(asker.session);
+    protocol::append_event(
+        *json, protocol::SignalEvent{.from = from.view(), .from_session = from_session, .data = data});
+    for (const UserSession& session : user->sessions) {
+      if (to_session != 0 && session.id != to_session) continue;
+      ++reached;
+      manager_.post_sessions(shard_of(session.id),
+                             [id = session.id, json](SessionShard& side) { side.reply(id, *json); });
+    }
+  }
+  if (reached == 0) return reply_error(asker, ErrorCode::kUserOffline);
+  if (asker.id.empty()) return;
+  std::string json;
+  protocol::append_event(json, protocol::AckEvent{.id = asker.id, .sessions = reached});
+  reply(asker.session, std::move(json));
+}
+
+// ------------------------------------------------------------------------------------------------- typing and presence
+
+void HomeShard::typing(const base::SharedString& room_id, const base::SharedString& user, bool starts) {
+  Room* room = find_room(room_id);
+  if (room == nullptr || !room->users.contains(user)) return;
+  if (!starts) return stop_typing(*room, user);
+  const std::int64_t until_ms = shard_.now_ms() + limits_.typing_ttl_ms;
+  for (const auto& entry : room->typing) {
+    if (entry->user == user) return shard_.wheel().arm(*entry, until_ms);
+  }
+  auto entry = std::make_unique<TypingEntry>();
+  entry->home = this;
+  entry->user = user;
+  entry->room = room->id;
+  entry->on_expire = [](base::Timer& timer) {
+    auto& expired = static_cast<TypingEntry&>(timer);
+    if (Room* where = expired.home->find_room(expired.room)) {
+      expired.home->stop_typing(*where, base::SharedString(expired.user));
+    }
+  };
+  shard_.wheel().arm(*entry, until_ms);
+  room->typing.push_back(std::move(entry));
+  broadcast(room->shards, TopicKind::kRoom, room->id,
+            ephemeral(protocol::RoomUserEvent{protocol::EventType::kTypingStart, user.view(), room->id.view()},
+                      conflate_key("typing", room->id.view(), user.view())));
+}
+
+void HomeShard::stop_typing(Room& room, const base::SharedString& user) {
+  const auto entry =
+      std::find_if(room.typing.begin(), room.typing.end(), [&](const auto& e) { return e->user == user; });
+  if (entry == room.typing.end()) return;
+  const EventRef event =
+      ephemeral(protocol::RoomUserEvent{protocol::EventType::kTypingStop, user.view(), room.id.view()},
+                conflate_key("typing", room.id.view(), user.view()));
+  shard_.wheel().cancel(**entry);
+  room.typing.erase(entry);
+  broadcast(room.shards, TopicKind::kRoom, room.id, event);
+}
+
+void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, bool joined) {
+  if (room.users.size() <= limits_.room_announce_max) {
+    const auto type = joined ? protocol::EventType::kUserJoined : protocol::EventType::kUserLeft;
+    broadcast(room.shards, TopicKind::kRoom, room.id,
+              ephemeral(protocol::RoomUserEvent{type, user.view(), room.id.view()},
+                        conflate_key("member", room.id.view(), user.view())));
+    return;
+  }
+  // Telling n members of each of n joins is n * n events: in a large room they are told the number instead.
+  if (!room.count_timer) {
+    room.count_timer = std::make_unique<CountTimer>();
+    room.count_timer->home = this;
+    room.count_timer->room = room.id;
+    room.count_timer->on_expire = [](base::Timer& timer) {
+      auto& due = static_cast<CountTimer&>(timer);
+      due.home->tell_count(due.room);
+    };
+  }
+  if (!room.count_timer->linked()) shard_.wheel().arm(*room.count_timer, shard_.now_ms() + kCountMs);
+}
+
+void HomeShard::tell_count(const base::SharedString& room_id) {
+  Room* room = find_room(room_id);
+  if (room == nullptr) return;
+  broadcast(room->shards, TopicKind::kRoom, room->id,
+            ephemeral(protocol::MembersEvent{.room_id = room->id.view(), .member_count = room->users.size()},
+                      conflate_key("members", room->id.view(), {})));
+}
+
+void HomeShard::presence_query(const std::vector<base::SharedString>& users, std::shared_ptr<Gather> gather) {
+  std::string json;
+  for (const base::SharedString& user : users) {
+    if (!json.empty()) json.push_back('\n');
+    append_presence(json, user);
+  }
+  const unsigned index = shard_of(gather->asker.session);
+  manager_.post_sessions(index, [gather = std::move(gather), json = std::move(json),
+                                 count = users.size()](SessionShard& side) { side.gathered(gather, json, count); });
+}
+
+void HomeShard::append_presence(std::string& out, const base::SharedString& user_id) {
+  protocol::PresenceEvent event{.user_id = user_id.view(), .status = name_of(Status::kOffline)};
+  const User* user = find_user(user_id);
+  if (user != nullptr && !user->sessions.empty()) {
+    event.status = name_of(user->best());
+    event.last_seen_ms = shard_.unix_ms();
+  } else if (const auto seen = last_seen_ms_.find(user_id); seen != last_seen_ms_.end()) {
+    event.last_seen_ms = seen->second;
+  }
+  protocol::append_event(out, event);
+}
+
+void HomeShard::set_status(const base::SharedString& user_id, SessionId session_id, Status status, std::string ack) {
+  if (User* user = find_user(user_id)) {
+    for (UserSession& session : user->sessions) {
+      if (session.id == session_id) session.status = status;
+    }
+    update_presence(*user);
+  }
+  if (!ack.empty()) reply(session_id, std::move(ack));
+}
+
+void HomeShard::update_presence(User& user) {
+  const Status now = user.best();
+  if (std::exchange(user.told, now) == now || user.watchers.empty()) return;
+  auto event = std::make_shared<Event>();
+  append_presence(event->json, user.id);
+  event->conflate_key = conflate_key("presence", {}, user.id.view());
+  event->lane = Lane::kEphemeral;
+  broadcast(user.watchers, TopicKind::kWatch, user.id, event);
+}
+
+void HomeShard::remember_last_seen(const base::SharedString& user) {
+  if (limits_.last_seen_max == 0) return;
+  const auto [entry, added] = last_seen_ms_.insert_or_assign(user, shard_.unix_ms());
+  if (!added) return;
+  last_seen_order_.push_back(user);
+  if (last_seen_order_.size() <= limits_.last_seen_max) return;
+  last_seen_ms_.erase(last_seen_order_.front());
+  last_seen_order_.pop_front();
+}
+
+// ------------------------------------------------------------------------------------------------------------ answers
+
+void HomeShard::reply(SessionId session, std::string json) {
+  manager_.post_sessions(shard_of(session),
+                         [session, json = std::move(json)](SessionShard& side) { side.reply(session, json); });
+}
+
+void HomeShard::reply_error(const Asker& asker, ErrorCode code) {
+  std::string json;
+  protocol::append_event(json, protocol::ErrorEvent{.id = asker.id, .code = code});
+  reply(asker.session, std::move(json));
+}
+
+void HomeShard::send(std::unique_ptr<Attached> answer) {
+  const unsigned index = shard_of(answer->session);
+  manager_.post_sessions(index, [answer = std::move(answer)](SessionShard& side) { side.attached(*answer); });
+}
+
+}  // namespace hubbub::hub

@@ -1,0 +1,478 @@
+#include "hubbub/hub/session_shard.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <charconv>
+#include <utility>
+
+#include "hubbub/base/random.hpp"
+#include "hubbub/hub/home_shard.hpp"
+#include "hubbub/protocol/event.hpp"
+
+// The session's side of the ConnectionManager: membership, fan-out, pressure. Commands are in session_commands.cpp.
+namespace hubbub::hub {
+
+namespace {
+
+// Ephemera give way long before kept events do: they are worth the least and come the most.
+constexpr std::size_t kEphemeralShare = 8;
+constexpr std::size_t kMaxConflated = 256;
+constexpr std::size_t kRefillMaxBytes = 128 * 1024;
+constexpr std::int64_t kRefillRetryMs = 1'000;
+
+std::size_t index_of(TopicKind kind) { return static_cast<std::size_t>(kind); }
+
+}  // namespace
+
+SessionShard::SessionShard(ConnectionManager& manager, runtime::Shard& shard)
+    : manager_(manager),
+      shard_(shard),
+      limits_(manager.limits()),
+      framer_(limits_.compression_min_bytes, limits_.compression_level) {
+  retry_timer_.side = this;
+  retry_timer_.on_expire = [](base::Timer& timer) { static_cast<RetryTimer&>(timer).side->retry_refills(); };
+  shard_.set_before_flush([this] {
+    seal_all();
+    if (has_debts_.load(std::memory_order_relaxed)) settle_debts();
+  });
+}
+
+SessionShard::~SessionShard() {
+  shard_.wheel().cancel(retry_timer_);
+  for (auto& [id, session] : sessions_) {
+    if (session->pressure_) shard_.wheel().cancel(*session->pressure_);
+  }
+}
+
+Session& SessionShard::open(base::SharedString user, Framing framing, Outbound& outbound) {
+  SessionId id;
+  do {
+    id = (base::random_u64() >> 8) | (static_cast<SessionId>(shard_.index()) << 56);
+  } while (id == 0 || sessions_.contains(id));
+  auto owned = std::make_unique<Session>(*this, id, std::move(user), framing, outbound);
+  Session& session = *owned;
+  sessions_.emplace(id, std::move(owned));
+  counters_.sessions.add();
+
+  Topic& inbox = topic_for(TopicKind::kInbox, session.user_.view());
+  // The topic's id is the session's user: one string, however many sessions.
+  session.user_ = inbox.id;
+  Membership& membership = add_membership(session, inbox);
+  auto request = std::make_unique<AttachRequest>();
+  request->asker.session = id;
+  request->kind = TopicKind::kInbox;
+  request->topic = inbox.id;
+  request->user = inbox.id;
+  request->attempt = membership.sent_seq;
+  manager_.post_home(inbox.id, [r = std::move(request)](HomeShard& home) mutable { home.attach(std::move(r)); });
+  return session;
+}
+
+void SessionShard::close(Session& session) {
+  if (session.pressure_) {
+    shard_.wheel().cancel(*session.pressure_);
+    --pressured_;
+  }
+  while (!session.memberships_.empty()) {
+    Membership& membership = session.memberships_.back();
+    const Topic& topic = *membership.topic;
+    if (!manager_.stopping()) {
+      manager_.post_home(topic.id, [request = DetachRequest{session.id_, topic.kind, topic.id, session.user_, {}}](
+                                       HomeShard& home) mutable { home.detach(std::move(request)); });
+    }
+    drop_membership(session, membership);
+  }
+  counters_.sessions.sub();
+  sessions_.erase(session.id_);
+}
+
+// ------------------------------------------------------------------------------------------------------- membership
+
+Topic* SessionShard::find_topic(TopicKind kind, std::string_view id) {
+  TopicMap& map = topics_[index_of(kind)];
+  const auto found = map.find(id);
+  return found == map.end() ? nullptr : found->second.get();
+}
+
+Topic& SessionShard::topic_for(TopicKind kind, std::string_view id) {
+  if (Topic* known = find_topic(kind, id)) return *known;
+  base::SharedString key(id);
+  auto topic = std::make_unique<Topic>(kind, key);
+  Topic& made = *topic;
+  topics_[index_of(kind)].emplace(std::move(key), std::move(topic));
+  return made;
+}
+
+Membership* SessionShard::find_membership(Session& session, const Topic* topic) {
+  if (topic == nullptr) return nullptr;
+  for (Membership& membership : session.memberships_) {
+    if (membership.topic == topic) return &membership;
+  }
+  return nullptr;
+}
+
+Membership& SessionShard::add_membership(Session& session, Topic& topic) {
+  if (session.memberships_.capacity() == 0) session.memberships_.reserve(2);  // an inbox and a room
+  ++topic.memberships;
+  return session.memberships_.emplace_back(Membership{&topic, next_attempt_++, 0, Membership::State::kJoining});
+}
+
+void SessionShard::drop_membership(Session& session, Membership& membership) {
+  Topic& topic = *membership.topic;
+  if (membership.state != Membership::State::kJoining) {
+    if (membership.index < topic.live) {
+      make_lagging(session, membership);
+    }
+    swap_members(topic, membership.index, static_cast<std::uint32_t>(topic.members.size() - 1));
+    topic.members.pop_back();
+  }
+  if (&membership != &session.memberships_.back()) {
+    membership = session.memberships_.back();
+    if (membership.state != Membership::State::kJoining) {
+      membership.topic->members[membership.index].slot =
+          static_cast<std::uint32_t>(&membership - session.memberships_.data());
+    }
+  }
+  session.memberships_.pop_back();
+  if (--topic.memberships == 0) {
+    if (topic.listed) std::erase(open_topics_, &topic);
+    topics_[index_of(topic.kind)].erase(topic.id);
+  }
+}
+
+void SessionShard::swap_members(Topic& topic, std::uint32_t a, std::uint32_t b) {
+  if (a == b) return;
+  std::swap(topic.members[a], topic.members[b]);
+  topic.members[a].session->memberships_[topic.members[a].slot].index = a;
+  topic.members[b].session->memberships_[topic.members[b].slot].index = b;
+}
+
+void SessionShard::add_member(Session& session, Membership& membership, bool live) {
+  Topic& topic = *membership.topic;
+  membership.index = static_cast<std::uint32_t>(topic.members.size());
+  topic.members.push_back({&session, static_cast<std::uint32_t>(&membership - session.memberships_.data())});
+  membership.state = Membership::State::kLagging;
+  if (live) make_live(session, membership);
+}
+
+void SessionShard::make_live(Session& session, Membership& membership) {
+  Topic& topic = *membership.topic;
+  swap_members(topic, membership.index, topic.live++);
+  membership.state = Membership::State::kLive;
+  if (topic.open) {
+    // The turn's batch is under way: this member reads it from here on.
+    runtime::BatchRef& batch = topic.open->batch[static_cast<std::size_t>(session.framing_)];
+    if (!batch) batch = shard_.batches().acquire();
+    session.outbound_->deliver(batch, static_cast<std::uint32_t>(batch->bytes.size()));
+  }
+}
+
+void SessionShard::make_lagging(Session& session, Membership& membership) {
+  Topic& topic = *membership.topic;
+  if (topic.open) {
+    for (const runtime::BatchRef& batch : topic.open->batch) {
+      if (batch) session.outbound_->cut(batch.get());
+    }
+  }
+  swap_members(topic, membership.index, --topic.live);
+  membership.state = Membership::State::kLagging;
+  membership.sent_seq = topic.last_seq;
+}
+
+void SessionShard::lag_all(Topic& topic) {
+  while (topic.live != 0) {
+    const Topic::Member member = topic.members[0];
+    make_lagging(*member.session, member.session->memberships_[member.slot]);
+    if (!member.session->pressure_) refill_next(*member.session);
+  }
+}
+
+void SessionShard::attached(const Attached& answer) {
+  const auto found = sessions_.find(answer.session);
+  if (found == sessions_.end()) return;  // it went meanwhile, and its detach followed its attach
+  Session& session = *found->second;
+  if (answer.refused) {
+    session.outbound_->close(protocol::CloseCode::kTooManySessions);
+    return;
+  }
+  if (!answer.json.empty()) send(session, answer.json);
+  Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic.view()));
+  if (answer.already || membership == nullptr || membership->state != Membership::State::kJoining ||
+      membership->sent_seq != answer.attempt) {
+    return;
+  }
+  if (answer.error) {
+    if (answer.kind == TopicKind::kWatch) --session.watches_;
+    drop_membership(session, *membership);
+    return;
+  }
+  Topic& topic = *membership->topic;
+  if (answer.seq > topic.last_seq) {
+    lag_all(topic);  // what others were not sent, because the mailbox was full, they read from the stream
+    topic.last_seq = answer.seq;
+  }
+  // A session that is behind already is in no state to take part live: it goes on where its refill will start.
+  const bool behind = session.pressure_ && session.pressure_->marked;
+  const bool live = !answer.replay_after && !behind;
+  add_member(session, *membership, live);
+  if (live) return;
+  membership->sent_seq = answer.replay_after.value_or(answer.seq);
+  if (!behind) refill_next(session);
+}
+
+// ---------------------------------------------------------------------------------------------------------- fan-out
+
+OpenBatches& SessionShard::open_batches(Topic& topic, Lane lane) {
+  if (topic.open) {
+    if (topic.open->lane == lane) return *topic.open;
+    // Batches hold one lane each, so that a slow reader can be spared one and sent the other; a new batch keeps order.
+    seal(topic);
+  }
+  if (!std::exchange(topic.listed, true)) open_topics_.push_back(&topic);
+  topic.open = std::make_unique<OpenBatches>();
+  topic.open->lane = lane;
+  for (std::uint32_t i = 0; i < topic.live; ++i) {
+    Session& session = *topic.members[i].session;
+    runtime::BatchRef& batch = topic.open->batch[static_cast<std::size_t>(session.framing_)];
+    if (!batch) batch = shard_.batches().acquire();
+    session.outbound_->deliver(batch, 0);
+  }
+  return *topic.open;
+}
+
+// HOT PATH: the first event of a turn costs a pointer a member; those that follow cost their bytes once, not once a
+// member.
+void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const EventRef& event) {
+  TopicMap& map = topics_[index_of(kind)];
+  const auto found = map.find(id);
+  if (found == map.end()) return;
+  Topic& topic = *found->second;
+  if (event->seq != 0) {
+    if (event->seq <= topic.last_seq) return;  // an attach has been ahead of it
+    if (event->seq != topic.last_seq + 1) lag_all(topic);
+    topic.last_seq = event->seq;
+  }
+  const bool kept = event->lane == Lane::kKept;
+  if (kept ? topic.live == 0 : topic.members.empty()) return;
+  if (event->exclude_session != 0 || (!kept && (pressured_ != 0 || topic.live != topic.members.size()))) {
+    deliver_one_by_one(topic, *event, event);
+    return;
+  }
+  OpenBatches& open = open_batches(topic, event->lane);
+  for (std::size_t framing = 0; framing < kFramingCount; ++framing) {
+    if (open.batch[framing]) framer_.append(open.batch[framing]->bytes, static_cast<Framing>(framing), *event);
+  }
+  counters_.deliveries.add(topic.live);
+}
+
+void SessionShard::deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref) {
+  seal(topic);
+  std::array<runtime::BatchRef, kFramingCount> batches;
+  // Ephemera also go to members that are behind on kept events, unless they are under pressure.
+  const std::size_t count = event.lane == Lane::kEphemeral ? topic.members.size() : topic.live;
+  for (std::size_t i = 0; i < count; ++i) {
+    Session& session = *topic.members[i].session;
+    if (session.id_ == event.exclude_session) continue;
+    if (event.lane == Lane::kEphemeral && session.pressure_) {
+      conflate(session, ref);
+      continue;
+    }
+    runtime::BatchRef& batch = batches[static_cast<std::size_t>(session.framing_)];
+    if (!batch) {
+      batch = shard_.batches().acquire();
+      framer_.append(batch->bytes, session.framing_, event);
+    }
+    session.outbound_->deliver(batch, 0);
+    counters_.deliveries.add();
+  }
+}
+
+void SessionShard::seal(Topic& topic) { topic.open.reset(); }
+
+void SessionShard::seal_all() {
+  for (Topic* topic : open_topics_) {
+    seal(*topic);
+    topic->listed = false;
+  }
+  open_topics_.clear();
+}
+
+void SessionShard::reply(SessionId session, std::string_view json) {
+  const auto found = sessions_.find(session);
+  if (found != sessions_.end()) send(*found->second, json);
+}
+
+void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count) {
+  gather->count += count;
+  const auto found = sessions_.find(gather->asker.session);
+  if (found == sessions_.end()) return;
+  // Events are separated by a line feed, which JSON never holds unescaped.
+  while (!json_events.empty()) {
+    const std::size_t end = json_events.find('\n');
+    send(*found->second, json_events.substr(0, end));
+    json_events.remove_prefix(end == std::string_view::npos ? json_events.size() : end + 1);
+  }
+  if (--gather->waiting != 0 || gather->asker.id.empty()) return;
+  scratch_.clear();
+  protocol::append_event(scratch_, protocol::AckEvent{.id = gather->asker.id, .count = gather->count});
+  send(*found->second, scratch_);
+}
+
+// --------------------------------------------------------------------------------------------------------- pressure
+
+void SessionShard::conflate(Session& session, const EventRef& event) {
+  auto& kept = session.pressure_->conflated;
+  if (!event->conflate_key.empty()) {
+    for (EventRef& known : kept) {
+      if (known->conflate_key != event->conflate_key) continue;
+      known = event;
+      counters_.ephemera_conflated.add();
+      return;
+    }
+    if (kept.size() < kMaxConflated) {
+      kept.push_back(event);
+      return;
+    }
+  }
+  counters_.ephemera_dropped.add();
+}
+
+void SessionShard::on_blocked(Session& session) {
+  const std::size_t queued = session.outbound_->queued_bytes();
+  if (!session.pressure_) {
+    if (queued < limits_.out_queue_bytes / kEphemeralShare) return;
+    session.pressure_ = std::make_unique<Pressure>();
+    session.pressure_->session = &session;
+    session.pressure_->progress_ms = shard_.now_ms();
+    session.pressure_->on_expire = [](base::Timer& timer) {
+      auto& pressure = static_cast<Pressure&>(timer);
+      pressure.session->shard_.on_grace_over(pressure);
+    };
+    shard_.wheel().arm(*session.pressure_, shard_.now_ms() + limits_.slow_consumer_grace_ms);
+    ++pressured_;
+  }
+  if (session.pressure_->marked || queued < limits_.out_queue_bytes) return;
+  session.pressure_->marked = true;
+  counters_.lags.add();
+  for (Membership& membership : session.memberships_) {
+    if (membership.state == Membership::State::kLive && membership.topic->kind != TopicKind::kWatch) {
+      make_lagging(session, membership);
+    }
+  }
+}
+
+void SessionShard::on_drained(Session& session) {
+  if (!session.pressure_) return;
+  const std::unique_ptr<Pressure> pressure = std::move(session.pressure_);
+  shard_.wheel().cancel(*pressure);
+  --pressured_;
+  for (const EventRef& event : pressure->conflated) send(session, event->json);
+  refill_next(session);
+}
+
+void SessionShard::on_grace_over(Pressure& pressure) {
+  const std::int64_t idle_ms = shard_.now_ms() - pressure.progress_ms;
+  if (!pressure.marked || idle_ms < limits_.slow_consumer_grace_ms) {
+    const std::int64_t wait_ms = pressure.marked ? limits_.slow_consumer_grace_ms - idle_ms : 0;
+    shard_.wheel().arm(pressure, shard_.now_ms() + std::max<std::int64_t>(wait_ms, 100));
+    return;
+  }
+  counters_.slow_closed.add();
+  pressure.session->outbound_->close(protocol::CloseCode::kSlowConsumer);
+}
+
+void SessionShard::refill_next(Session& session, const Membership* after) {
+  auto& all = session.memberships_;
+  const std::size_t start = after == nullptr ? 0 : static_cast<std::size_t>(after - all.data()) + 1;
+  Membership* next = nullptr;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    Membership& membership = all[(start + i) % all.size()];
+    if (membership.state == Membership::State::kRefilling) return;
+    if (membership.state == Membership::State::kLagging && next == nullptr) next = &membership;
+  }
+  if (next != nullptr) request_refill(session, *next);
+}
+
+void SessionShard::retry_refills() {
+  const std::vector<SessionId> ids = std::exchange(retries_, {});
+  for (const SessionId id : ids) {
+    const auto found = sessions_.find(id);
+    if (found != sessions_.end() && !found->second->pressure_) refill_next(*found->second);
+  }
+}
+
+void SessionShard::request_refill(Session& session, Membership& membership) {
+  membership.state = Membership::State::kRefilling;
+  const RefillRequest request{session.id_, membership.topic->kind, membership.topic->id, membership.sent_seq,
+                              std::min(kRefillMaxBytes, std::max<std::size_t>(limits_.out_queue_bytes / 4, 1))};
+  manager_.post_home(request.topic, [request](HomeShard& home) { home.refill(request); });
+}
+
+void SessionShard::refilled(const Refilled& answer) {
+  const auto found = sessions_.find(answer.session);
+  if (found == sessions_.end()) return;
+  Session& session = *found->second;
+  Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic.view()));
+  if (membership == nullptr || membership->state != Membership::State::kRefilling ||
+      membership->sent_seq != answer.after_seq) {
+    return;
+  }
+  Topic& topic = *membership->topic;
+  counters_.refills.add();
+  if (!answer.failed) {
+    const broker::Page& page = answer.page;
+    if (page.first_seq > membership->sent_seq + 1) {
+      counters_.gaps.add();
+      scratch_.clear();
+      protocol::append_event(scratch_, protocol::GapEvent{.room_id = topic.kind == TopicKind::kRoom
+                                                                         ? topic.id.view()
+                                                                         : std::string_view{},
+                                                          .from_seq = membership->sent_seq + 1,
+                                                          .to_seq = page.first_seq - 1});
+      send(session, scratch_);
+      membership->sent_seq = page.first_seq - 1;
+    }
+    for (const broker::StoredEvent& event : page.events) {
+      if (event.seq <= membership->sent_seq) continue;
+      membership->sent_seq = event.seq;
+      if (event.publication->exclude_session == session.id_) continue;
+      scratch_.clear();
+      protocol::append_stored_event(scratch_, event.publication->type, event.id_ms, event.seq,
+                                    event.publication->body);
+      send(session, scratch_);
+      counters_.deliveries.add();
+    }
+  }
+  membership->state = Membership::State::kLagging;
+  if (answer.failed) {
+    retries_.push_back(session.id_);
+    if (!retry_timer_.linked()) shard_.wheel().arm(retry_timer_, shard_.now_ms() + kRefillRetryMs);
+    return;
+  }
+  if (session.pressure_ && session.pressure_->marked) return;  // on_drained goes on
+  if (membership->sent_seq >= topic.last_seq) make_live(session, *membership);
+  if (!session.outbound_->is_blocked()) refill_next(session, membership);
+}
+
+void SessionShard::owe(TopicKind kind, const base::SharedString& id) {
+  const std::lock_guard lock(debts_mutex_);
+  for (const auto& [known_kind, known] : debts_) {
+    if (known_kind == kind && known == id) return;
+  }
+  debts_.emplace_back(kind, id);
+  has_debts_.store(true, std::memory_order_relaxed);
+}
+
+void SessionShard::settle_debts() {
+  std::vector<std::pair<TopicKind, base::SharedString>> debts;
+  {
+    const std::lock_guard lock(debts_mutex_);
+    debts.swap(debts_);
+    has_debts_.store(false, std::memory_order_relaxed);
+  }
+  for (const auto& [kind, id] : debts) {
+    if (Topic* topic = find_topic(kind, id.view())) lag_all(*topic);
+  }
+}
+
+}  // namespace hubbub::hub

@@ -1,0 +1,260 @@
+#include "hubbub/transport/http_connection.hpp"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <ctime>
+#include <limits>
+#include <utility>
+
+#include "hubbub/protocol/event.hpp"
+#include "hubbub/transport/websocket_connection.hpp"
+
+namespace hubbub::transport {
+
+namespace http = boost::beast::http;
+using protocol::ErrorCode;
+
+namespace {
+
+// More than this of unanswered pipelined requests and we stop reading until the peer reads our answers.
+constexpr std::size_t kMaxQueuedResponseBytes = 256 * 1024;
+
+// RFC 9110 6.6.1; formatted once a second a thread.
+std::string_view http_date(std::int64_t unix_ms) {
+  thread_local std::time_t known = 0;
+  thread_local char text[32];
+  thread_local std::size_t size = 0;
+  const auto now = static_cast<std::time_t>(unix_ms / 1000);
+  if (now != known) {
+    std::tm tm{};
+    ::gmtime_r(&now, &tm);
+    static constexpr const char* kDays[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static constexpr const char* kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                              "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    char format[32];
+    // Names by hand: strftime's depend on the locale.
+    std::snprintf(format, sizeof format, "%s, %%d %s %%Y %%H:%%M:%%S GMT", kDays[tm.tm_wday], kMonths[tm.tm_mon]);
+    size = std::strftime(text, sizeof text, format, &tm);
+    known = now;
+  }
+  return {text, size};
+}
+
+// obs-fold (RFC 9112 5.2) is where two readers of one request come to differ; Beast would unfold it.
+bool has_folded_line(std::string_view header) {
+  for (std::size_t at = header.find('\n'); at != std::string_view::npos && at + 1 < header.size();
+       at = header.find('\n', at + 1)) {
+    if (header[at + 1] == ' ' || header[at + 1] == '\t') return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+class HttpConnection::Parser final : public HttpRequest {
+ public:
+  Parser(const TransportOptions& options) {
+    parser.header_limit(static_cast<std::uint32_t>(options.http_header_max_bytes));
+    parser.body_limit(options.http_body_max_bytes);
+  }
+
+  std::string_view method() const override { return parser.get().method_string(); }
+  std::string_view body() const override { return parser.get().body(); }
+  bool is_http_1_1() const override { return parser.get().version() >= 11; }
+  std::string header(std::string_view name) const override {
+    std::string joined;
+    const auto [first, last] = parser.get().equal_range(boost::beast::string_view(name.data(), name.size()));
+    for (auto field = first; field != last; ++field) {
+      if (!joined.empty()) joined += ", ";
+      joined.append(field->value());
+    }
+    return joined;
+  }
+  std::size_t count(http::field name) const { return parser.get().count(name); }
+  bool set_target(Target target, std::string_view segment) {
+    target_ = target;
+    segment_ = segment;
+    return true;
+  }
+
+  http::request_parser<http::string_body> parser;
+  bool header_seen = false;
+};
+
+HttpConnection::HttpConnection(ShardTransport& transport, int fd, std::uint64_t address_hash)
+    : TransportConnection(transport, fd, address_hash) {}
+
+HttpConnection::~HttpConnection() = default;
+
+void HttpConnection::start() {
+  if (!watch()) return close_now();
+  arm_timer(transport().options().handshake_timeout_ms);
+  // With TCP_DEFER_ACCEPT or a fast client the request is often there already.
+  on_readable();
+}
+
+void HttpConnection::on_readable() {
+  const std::span<char> buffer = shard().read_buffer();
+  const std::ptrdiff_t n = read_some(buffer);
+  if (n > 0) {
+    consume({buffer.data(), static_cast<std::size_t>(n)});
+  } else if (n == 0 || n != -EAGAIN) {
+    close_now();
+  }
+}
+
+void HttpConnection::consume(std::string_view bytes) {
+  std::string joined;
+  if (!input_.empty()) {
+    joined = std::exchange(input_, {});
+    joined.append(bytes);
+    bytes = joined;
+  }
+  while (!bytes.empty() && !is_closing() && !upgraded_) {
+    if (queued_bytes() > kMaxQueuedResponseBytes) {
+      set_reading(false);  // on_drained goes on
+      break;
+    }
+    if (!parser_) {
+      // An empty line before a request is to be ignored (RFC 9112 2.2).
+      if (bytes.starts_with("\r\n")) {
+        bytes.remove_prefix(2);
+        continue;
+      }
+      parser_ = std::make_unique<Parser>(transport().options());
+      parser_->parser.eager(true);
+      arm_timer(transport().options().handshake_timeout_ms);
+    }
+    const std::size_t used = parse(bytes);
+    if (is_closing() || upgraded_) return;
+    bytes.remove_prefix(used);
+    if (!parser_->parser.is_done()) {
+      if (used == 0) break;
+      continue;
+    }
+    unread_ = bytes;
+    handle();
+    if (is_closing() || upgraded_) return;
+    parser_.reset();
+    arm_timer(transport().options().http_idle_timeout_ms);
+  }
+  if (!is_closing() && !upgraded_) input_.assign(bytes);
+}
+
+std::size_t HttpConnection::parse(std::string_view bytes) {
+  auto& parser = parser_->parser;
+  boost::system::error_code error;
+  if (!parser_->header_seen) {
+    const std::size_t end = bytes.find("\r\n\r\n");
+    if (has_folded_line(bytes.substr(0, end))) {
+      refuse(ErrorCode::kBadRequest, "A header line is folded.");
+      return 0;
+    }
+  }
+  const std::size_t used = parser.put(boost::asio::buffer(bytes.data(), bytes.size()), error);
+  if (parser.is_header_done() && !parser_->header_seen) {
+    parser_->header_seen = true;
+    if (!parser.is_done() && has_token(parser_->header("Expect"), "100-continue") && !error) {
+      send_bytes("HTTP/1.1 100 Continue\r\n\r\n");
+    }
+  }
+  if (!error || error == http::error::need_more) return used;
+  if (error == http::error::header_limit) {
+    const bool in_request_line = bytes.find('\n') == std::string_view::npos;
+    refuse(in_request_line ? ErrorCode::kUriTooLong : ErrorCode::kHeadersTooLarge);
+  } else if (error == http::error::body_limit || error == http::error::buffer_overflow) {
+    refuse(ErrorCode::kPayloadTooLarge);
+  } else if (error == http::error::bad_version) {
+    refuse(ErrorCode::kVersionNotSupported);
+  } else {
+    refuse(ErrorCode::kBadRequest, error.message());
+  }
+  return used;
+}
+
+void HttpConnection::handle() {
+  Parser& request = *parser_;
+  const auto& message = request.parser.get();
+  const std::size_t hosts = request.count(http::field::host);
+  if (hosts > 1 || (hosts == 0 && message.version() >= 11)) {
+    return refuse(ErrorCode::kBadRequest, "HTTP/1.1 needs exactly one Host header.");
+  }
+  if (request.count(http::field::transfer_encoding) != 0 && request.count(http::field::content_length) != 0) {
+    return refuse(ErrorCode::kBadRequest, "Content-Length and Transfer-Encoding exclude each other.");
+  }
+  const std::string_view method = request.method();
+  const std::string_view raw_target(message.target().data(), message.target().size());
+  if (method == "OPTIONS" && raw_target == "*") {
+    return respond({.status = 204, .extra_headers = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n"});
+  }
+  const auto target = parse_target(raw_target);
+  if (!target) return refuse(ErrorCode::kBadRequest, "The request target is not a path.");
+  const Router::Match match = transport().context().router.find(method, target->path);
+  request.set_target(*target, match.segment);
+  if (match.route != nullptr) return match.route->handle(*this, request);
+  if (match.allow.empty()) return respond(error_response(ErrorCode::kNotFound));
+  const std::string allow = "Allow: " + match.allow + "\r\n";
+  if (method == "OPTIONS") return respond({.status = 204, .extra_headers = allow});
+  HttpResponse response = error_response(ErrorCode::kMethodNotAllowed);
+  response.extra_headers = allow;
+  respond(response);
+}
+
+void HttpConnection::respond(const HttpResponse& response) {
+  const bool keep_alive = parser_->parser.keep_alive() && !transport().context().stopping.load();
+  write_response(response, keep_alive, parser_->method() == "HEAD");
+  if (!keep_alive) close_gracefully(transport().options().close_timeout_ms);
+}
+
+void HttpConnection::refuse(ErrorCode code, std::string_view message) {
+  write_response(error_response(code, message), false, false);
+  close_gracefully(transport().options().close_timeout_ms);
+}
+
+void HttpConnection::write_response(const HttpResponse& response, bool keep_alive, bool head) {
+  std::string text = "HTTP/1.1 ";
+  text.reserve(256 + response.body.size() + response.extra_headers.size());
+  text.append(std::to_string(response.status)).append(" ").append(status_text(response.status));
+  text.append("\r\nServer: hubbub\r\nDate: ").append(http_date(shard().unix_ms())).append("\r\n");
+  if (response.status != 204) {
+    text.append("Content-Type: ").append(response.content_type);
+    text.append("\r\nContent-Length: ").append(std::to_string(response.body.size())).append("\r\n");
+  }
+  text.append(response.extra_headers);
+  // HTTP/1.0 has to be told either way.
+  text.append(keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n");
+  if (!head && response.status != 204) text.append(response.body);
+  send_bytes(text);
+}
+
+void HttpConnection::upgrade_to_websocket(std::string_view headers, bool deflate, const base::SharedString* user) {
+  std::string text = "HTTP/1.1 101 Switching Protocols\r\nServer: hubbub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+  text.append(headers).append("\r\n");
+  send_bytes(text);
+  upgraded_ = true;
+  // What the client sent behind its request is WebSocket already. It is copied: unread_ may lie in this object.
+  std::string rest(unread_);
+  auto* connection = new WebSocketConnection(*this, deflate, user);
+  connection->start(rest);
+}
+
+void HttpConnection::on_drained() {
+  set_reading(true);
+  if (!input_.empty()) consume(std::exchange(input_, {}));
+}
+
+void HttpConnection::on_timer() {
+  if (parser_) {
+    refuse(ErrorCode::kRequestTimeout);
+  } else {
+    close_now();
+  }
+}
+
+void HttpConnection::on_stop() {
+  if (!parser_ && !is_closing()) close_gracefully(transport().options().close_timeout_ms);
+}
+
+}  // namespace hubbub::transport

@@ -1,0 +1,74 @@
+#include <algorithm>
+
+#include "hubbub/protocol/event.hpp"
+#include "hubbub/transport/http.hpp"
+
+namespace hubbub::transport {
+
+namespace {
+
+bool matches(std::string_view pattern, std::string_view path, std::string_view& segment) {
+  const std::size_t brace = pattern.find('{');
+  if (brace == std::string_view::npos) return pattern == path;
+  if (!path.starts_with(pattern.substr(0, brace)) || path.size() == brace) return false;
+  segment = path.substr(brace);
+  return segment.find('/') == std::string_view::npos;
+}
+
+}  // namespace
+
+Router::Match Router::find(std::string_view method, std::string_view path) const {
+  Match match;
+  std::vector<std::string_view> methods;
+  for (const Route& route : routes_) {
+    std::string_view segment;
+    if (!matches(route.pattern, path, segment)) continue;
+    if (route.method == method || (method == "HEAD" && route.method == "GET")) return {&route, segment, {}};
+    methods.push_back(route.method);
+    if (route.method == "GET") methods.push_back("HEAD");
+  }
+  if (methods.empty()) return match;
+  methods.push_back("OPTIONS");
+  for (const std::string_view each : methods) {
+    if (!match.allow.empty()) match.allow += ", ";
+    match.allow += each;
+  }
+  return match;
+}
+
+std::string_view status_text(unsigned status) {
+  switch (status) {
+    case 100: return "Continue";
+    case 101: return "Switching Protocols";
+    case 200: return "OK";
+    case 201: return "Created";
+    case 202: return "Accepted";
+    case 204: return "No Content";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 417: return "Expectation Failed";
+    case 426: return "Upgrade Required";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
+    default: return "Status";
+  }
+}
+
+HttpResponse error_response(protocol::ErrorCode code, std::string_view message) {
+  HttpResponse response{.status = protocol::error_info(code).http_status};
+  protocol::append_http_error(response.body, code, message);
+  return response;
+}
+
+}  // namespace hubbub::transport

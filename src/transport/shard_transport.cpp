@@ -1,0 +1,74 @@
+#include "hubbub/transport/shard_transport.hpp"
+
+#include <unistd.h>
+
+#include "hubbub/transport/http_connection.hpp"
+
+namespace hubbub::transport {
+
+bool AddressCounts::try_add(std::uint64_t address_hash, std::size_t max) {
+  const std::lock_guard lock(mutex_);
+  std::uint32_t& count = counts_[address_hash];
+  if (max != 0 && count >= max) return false;
+  ++count;
+  return true;
+}
+
+void AddressCounts::remove(std::uint64_t address_hash) {
+  const std::lock_guard lock(mutex_);
+  const auto found = counts_.find(address_hash);
+  if (found != counts_.end() && --found->second == 0) counts_.erase(found);
+}
+
+ShardTransport::ShardTransport(TransportContext& context, runtime::Shard& shard) : context_(context), shard_(shard) {}
+
+ShardTransport::~ShardTransport() {
+  while (!connections_.empty()) delete connections_.back();
+}
+
+protocol::Deflater& ShardTransport::echo_deflater() {
+  if (!echo_deflater_) echo_deflater_ = std::make_unique<protocol::Deflater>(1);
+  return *echo_deflater_;
+}
+
+void ShardTransport::accept(int fd, std::uint64_t address_hash) {
+  // The listener counted it, so that it could choose the next shard before this one heard of it.
+  shard_.connection_count().fetch_sub(1, std::memory_order_relaxed);
+  auto* connection = new HttpConnection(*this, fd, address_hash);
+  connection->start();
+}
+
+void ShardTransport::begin_stop() {
+  // on_stop may close at once, but a closed connection leaves the list only at the end of the turn.
+  for (std::size_t i = 0; i < connections_.size(); ++i) connections_[i]->on_stop();
+}
+
+TransportConnection::TransportConnection(ShardTransport& transport, int fd, std::uint64_t address_hash)
+    : Channel(transport.shard_, fd),
+      transport_(transport),
+      address_hash_(address_hash),
+      index_(static_cast<std::uint32_t>(transport.connections_.size())) {
+  transport_.connections_.push_back(this);
+  shard().connection_count().fetch_add(1, std::memory_order_relaxed);
+}
+
+TransportConnection::TransportConnection(TransportConnection& from)
+    : Channel(static_cast<Channel&>(from)),
+      transport_(from.transport_),
+      address_hash_(std::exchange(from.address_hash_, 0)),
+      index_(static_cast<std::uint32_t>(transport_.connections_.size())) {
+  transport_.connections_.push_back(this);
+  shard().connection_count().fetch_add(1, std::memory_order_relaxed);
+}
+
+TransportConnection::~TransportConnection() {
+  auto& all = transport_.connections_;
+  all[index_] = all.back();
+  all[index_]->index_ = index_;
+  all.pop_back();
+  if (all.capacity() > 1024 && all.size() * 4 < all.capacity()) all.shrink_to_fit();
+  shard().connection_count().fetch_sub(1, std::memory_order_relaxed);
+  if (address_hash_ != 0) transport_.context_.addresses.remove(address_hash_);
+}
+
+}  // namespace hubbub::transport

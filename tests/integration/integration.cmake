@@ -1,0 +1,33 @@
+# Tests of the real binary by clients that we did not write: Python `websockets`, Node `ws`, the Autobahn suite.
+# A missing package is a failure: scripts/setup installs them.
+find_program(HUBBUB_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
+find_program(HUBBUB_NODE node REQUIRED)
+set(HUBBUB_INTEGRATION ${CMAKE_CURRENT_SOURCE_DIR}/integration)
+set(HUBBUB_INTEGRATION_ENVIRONMENT "HUBBUB_BINARY=$<TARGET_FILE:hubbub>")
+
+file(GLOB python_tests CONFIGURE_DEPENDS ${HUBBUB_INTEGRATION}/test_*.py)
+foreach(path IN LISTS python_tests)
+  get_filename_component(name ${path} NAME_WE)
+  string(REGEX REPLACE "^test_" "" name ${name})
+  add_test(NAME integration.python.${name} COMMAND ${HUBBUB_PYTHON} -B ${path})
+  set_tests_properties(integration.python.${name} PROPERTIES TIMEOUT 400 LABELS integration
+                       ENVIRONMENT "${HUBBUB_INTEGRATION_ENVIRONMENT}")
+endforeach()
+# It fills sockets and measures time: alone.
+set_tests_properties(integration.python.pressure PROPERTIES RUN_SERIAL TRUE)
+
+file(GLOB node_tests CONFIGURE_DEPENDS ${HUBBUB_INTEGRATION}/*.test.mjs)
+foreach(path IN LISTS node_tests)
+  get_filename_component(name ${path} NAME_WE)
+  add_test(NAME integration.node.${name} COMMAND ${HUBBUB_NODE} --test --test-reporter=spec ${path})
+  set_tests_properties(integration.node.${name} PROPERTIES TIMEOUT 200 LABELS integration
+                       ENVIRONMENT "${HUBBUB_INTEGRATION_ENVIRONMENT}")
+endforeach()
+
+set(conformance ${HUBBUB_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/conformance/run_autobahn.py
+    --work ${PROJECT_SOURCE_DIR}/build/conformance)
+add_test(NAME conformance.self_test COMMAND ${conformance} --self-test)
+add_test(NAME conformance.autobahn COMMAND ${conformance} --binary $<TARGET_FILE:hubbub>)
+# They share a folder; and the one measures round trips.
+set_tests_properties(conformance.self_test conformance.autobahn PROPERTIES TIMEOUT 500 RESOURCE_LOCK conformance
+                     LABELS "integration;long")
