@@ -16,7 +16,7 @@ namespace {
 nlohmann::json stats_of(TransportContext& context) {
   hub::ConnectionManager& manager = context.manager;
   nlohmann::json shards = nlohmann::json::array();
-  nlohmann::json total;
+  nlohmann::json total = nlohmann::json::object();
   std::size_t connections = 0;
   for (unsigned i = 0; i < manager.shards().size(); ++i) {
     const hub::Counters& counters = manager.counters(i);

@@ -1,10 +1,14 @@
 #include "hubbub/transport/http_connection.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <cstdio>
 #include <ctime>
+#include <exception>
 #include <limits>
 #include <utility>
 
@@ -193,7 +197,15 @@ void HttpConnection::handle() {
   if (!target) return refuse(ErrorCode::kBadRequest, "The request target is not a path.");
   const Router::Match match = transport().context().router.find(method, target->path);
   request.set_target(*target, match.segment);
-  if (match.route != nullptr) return match.route->handle(*this, request);
+  if (match.route != nullptr) {
+    try {
+      return match.route->handle(*this, request);
+    } catch (const std::exception& error) {
+      // A handler's failure is one request's failure.
+      spdlog::error("{} {}: {}", method, target->path, error.what());
+      return refuse(ErrorCode::kInternal);
+    }
+  }
   if (match.allow.empty()) return respond(error_response(ErrorCode::kNotFound));
   const std::string allow = "Allow: " + match.allow + "\r\n";
   if (method == "OPTIONS") return respond({.status = 204, .extra_headers = allow});

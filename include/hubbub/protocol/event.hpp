@@ -41,7 +41,7 @@ struct AckEvent {
   std::string_view room_id = {};       ///< leave_room
   std::optional<EventId> message{};    ///< room_message, direct_message: gives `message` and `seq`
   bool duplicate = false;              ///< written only when true
-  std::optional<uint64_t> sessions{};  ///< direct_message: sessions of the recipient reached
+  std::optional<uint64_t> sessions{};  ///< direct_message, signal: sessions of the recipient reached
   std::optional<uint64_t> count{};     ///< presence_query
 };
 void append_event(std::string& out, const AckEvent& event);

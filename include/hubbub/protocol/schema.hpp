@@ -229,7 +229,7 @@ inline constexpr std::array kCommands = {
     CommandSpec{CommandType::kHistory, "history", fields::kHistory, "`history`, or `not_in_room`",
                 "Read back kept events. Without `since_seq` and `before_seq`: the newest."},
     CommandSpec{CommandType::kReceived, "received", fields::kReceived, "`ack`", "Confirm that kept events arrived."},
-    CommandSpec{CommandType::kSignal, "signal", fields::kSignal, "`ack`, or `user_offline`",
+    CommandSpec{CommandType::kSignal, "signal", fields::kSignal, "`ack` with `sessions`, or `user_offline`",
                 "Send data to a user's sessions; it is not kept."},
     CommandSpec{CommandType::kPing, "ping", {}, "`pong`", "Ask for a sign of life."},
 };
@@ -262,7 +262,7 @@ enum class EventType : uint8_t {
 
 /// What becomes of an event when a session reads too slowly.
 enum class Delivery : uint8_t {
-  kControl,    ///< an answer or a notice to one session: always delivered while the session lives
+  kControl,    ///< an answer, or something for one session: always sent while the session lives
   kKept,       ///< has a `seq` in a stream: refilled from it, or announced by `gap`
   kEphemeral,  ///< may be dropped, or replaced by a later one of the same meaning
 };
@@ -315,7 +315,8 @@ inline constexpr std::array kAck = {
     FieldSpec{"message", FieldType::kEventId, kOptional, "of a message: the `id` that its event has"},
     FieldSpec{"seq", FieldType::kUint, kOptional, "of a message: its `seq`"},
     FieldSpec{"duplicate", FieldType::kBool, kOptional, "`true` when the `message_id` was known: nothing was sent"},
-    FieldSpec{"sessions", FieldType::kUint, kOptional, "of `direct_message`: the recipient's sessions reached"},
+    FieldSpec{"sessions", FieldType::kUint, kOptional,
+              "of `direct_message` and `signal`: the recipient's sessions reached"},
     FieldSpec{"count", FieldType::kUint, kOptional, "of `presence_query`: users answered"},
 };
 inline constexpr std::array kError = {
@@ -334,7 +335,7 @@ inline constexpr std::array kJoined = {
     kCount,
     FieldSpec{"already", FieldType::kBool, kOptional, "`true` when this session was in the room"},
     FieldSpec{"recovered", FieldType::kBool, kOptional,
-              "only with `since`: whether all that was missed follows; `false`: the past is no longer kept that far"},
+              "only with `since`: `true` when all that was missed follows; `false`: some of it is no longer kept"},
 };
 inline constexpr std::array kHistoryEvent = {
     kEcho,
@@ -396,7 +397,7 @@ inline constexpr std::array kEvents = {
     EventSpec{EventType::kTypingStop, "typing_stop", Delivery::kEphemeral, fields::kRoomUser,
               "A user stopped typing in the room."},
     EventSpec{EventType::kPresence, "presence", Delivery::kEphemeral, fields::kPresenceEvent, "How a user is."},
-    EventSpec{EventType::kSignal, "signal", Delivery::kEphemeral, fields::kSignalEvent, "Data from another session."},
+    EventSpec{EventType::kSignal, "signal", Delivery::kControl, fields::kSignalEvent, "Data from another session."},
 };
 
 [[nodiscard]] constexpr const EventSpec& event_spec(EventType type) { return kEvents[static_cast<size_t>(type)]; }

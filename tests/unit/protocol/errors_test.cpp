@@ -8,7 +8,7 @@
 namespace hubbub::protocol {
 namespace {
 
-TEST(Errors, EveryCodeHasAnUniqueNameAndAText) {
+TEST(Errors, EveryCodeHasAUniqueNameAndAText) {
   std::set<std::string_view> names;
   for (const auto& row : kErrors) {
     EXPECT_TRUE(names.insert(row.code).second) << row.code;
