@@ -398,6 +398,7 @@ void Generator::publish_all() {
     if (now >= end) break;
     if (scheduled) {
       for (std::int64_t at = due(next_message_); at <= now && publish_one(at); at = due(next_message_)) {
+        if (at < measure_at) continue;
         if (now - at > kMillisecond) ++report_.late;
         if (now > due(next_message_)) ++report_.behind;
       }

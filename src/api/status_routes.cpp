@@ -25,7 +25,8 @@ nlohmann::json stats_of(TransportContext& context) {
         {"commands", counters.commands.get()},
         {"command_errors", counters.command_errors.get()},
         {"deliveries", counters.deliveries.get()},
-        {"ephemera_dropped", counters.ephemera_dropped.get() + manager.sessions(manager.shards()[i]).dropped_at_mailbox()},
+        {"ephemera_dropped",
+         counters.ephemera_dropped.get() + manager.sessions(manager.shards()[i]).dropped_at_mailbox()},
         {"ephemera_conflated", counters.ephemera_conflated.get()},
         {"lags", counters.lags.get()},
         {"refills", counters.refills.get()},
@@ -33,7 +34,8 @@ nlohmann::json stats_of(TransportContext& context) {
         {"slow_consumers_closed", counters.slow_closed.get()},
         {"rate_limited", counters.rate_limited.get()},
     };
-    for (const auto& [key, value] : row.items()) total[key] = total.value(key, std::uint64_t{0}) + value.get<std::uint64_t>();
+    for (const auto& [key, value] : row.items())
+      total[key] = total.value(key, std::uint64_t{0}) + value.get<std::uint64_t>();
     connections += manager.shards()[i].connection_count().load(std::memory_order_relaxed);
     shards.push_back(row);
   }

@@ -4,12 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace hubbub::app {
@@ -154,13 +154,15 @@ Problem apply_line(const Line& line, std::span<const SettingRow> table, Settings
 }
 
 std::variant<std::string, std::error_code> read_file(const std::string& path) {
-  std::string content(kFileMaxBytes + 1, '\0');
   errno = 0;
   std::ifstream stream(path, std::ios::binary);
-  if (stream) stream.read(content.data(), static_cast<std::streamsize>(content.size()));
+  std::string content;
+  for (std::array<char, 16 * 1024> chunk; stream && content.size() <= kFileMaxBytes;) {
+    stream.read(chunk.data(), chunk.size());
+    content.append(chunk.data(), static_cast<std::size_t>(stream.gcount()));
+  }
   // A directory opens well and fails only when it is read.
   if (!stream.is_open() || stream.bad()) return std::error_code(errno ? errno : EIO, std::generic_category());
-  content.resize(static_cast<std::size_t>(stream.gcount()));
   if (content.size() > kFileMaxBytes) return std::make_error_code(std::errc::file_too_large);
   return content;
 }
@@ -381,8 +383,18 @@ std::variant<Run, Exit> parse(int argc, const char* const* argv, const Environme
   const auto print = add_command(app, "print-config", "Print the settings in effect and where each comes from");
   app.footer("hubbub serve --help lists every setting; docs/configuration.md explains them.");
 
+  // CLI11 takes `--log-file=` for a flag without its value; it is one with an empty value.
+  std::vector<std::string> arguments;
+  for (const std::string_view argument : std::span(argv, static_cast<std::size_t>(argc))) {
+    const bool empty_value = argument.starts_with("--") && argument.find('=') == argument.size() - 1;
+    arguments.emplace_back(argument.substr(0, argument.size() - (empty_value ? 1 : 0)));
+    if (empty_value) arguments.emplace_back();
+  }
+  std::vector<const char*> pointers;
+  for (const auto& argument : arguments) pointers.push_back(argument.c_str());
+
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(pointers.size()), pointers.data());
   } catch (const CLI::CallForHelp&) {
     const auto chosen = app.get_subcommands();
     return Exit{0, tidy(chosen.empty() ? app.help() : chosen.front()->help("hubbub"))};

@@ -131,8 +131,8 @@ class Server {
 
   void run() {
     raise_open_file_limit();
-    spdlog::info("hubbub " HUBBUB_VERSION ", server {}, {} shards, broker {}", manager_.limits().server_id, pool_.size(),
-                 settings_.broker);
+    spdlog::info("hubbub " HUBBUB_VERSION ", server {}, {} shards, broker {}", manager_.limits().server_id,
+                 pool_.size(), settings_.broker);
     for (const auto& listener : listeners_) listener->start();
     wait_for_signal();
     pool_.start();

@@ -11,7 +11,7 @@ namespace {
 __extension__ using Wide = unsigned __int128;  // -Wpedantic
 }
 
-std::uint64_t SharedString::hash_of(std::string_view text) noexcept {
+std::uint32_t SharedString::short_hash(std::string_view text) noexcept {
   // A keyed multiply-rotate hash (wyhash's construction): ids come from clients, so a seed drawn at start keeps them
   // from choosing ids that fall into one bucket.
   static const std::uint64_t seed = random_u64();
@@ -31,12 +31,12 @@ std::uint64_t SharedString::hash_of(std::string_view text) noexcept {
   if (n != 0) std::memcpy(&tail, p, n);
   mix(tail + n);
   mix(seed);
-  return h;
+  return static_cast<std::uint32_t>(h ^ h >> 32);
 }
 
 SharedString::SharedString(std::string_view text) {
   void* memory = ::operator new(sizeof(Rep) + text.size());
-  rep_ = new (memory) Rep{{1}, static_cast<std::uint32_t>(text.size()), hash_of(text)};
+  rep_ = new (memory) Rep{{1}, static_cast<std::uint32_t>(text.size()), short_hash(text)};
   if (!text.empty()) std::memcpy(rep_->text(), text.data(), text.size());
 }
 

@@ -271,12 +271,13 @@ void MemoryBroker::forget_dedupe_key(DedupeKey& key, std::int64_t now_ms) {
 void MemoryBroker::keep(Stream& stream, std::shared_ptr<Kept> kept, std::int64_t now_ms) {
   std::string& body = kept->publication.body;
   if (body.capacity() > body.size() + body.size() / 4 + 64) body.shrink_to_fit();  // what is kept for a day
+  auto& ring = stream.events;
+  if (ring.size() == limits_.retain_count && !ring.empty()) forget_oldest_event(stream, now_ms);  // the ring won't grow
   kept->bytes = sizeof(Kept) + 2 * kBlockBytes + kRingSlotBytes + heap_bytes(body) + heap_bytes(kept->publication.type);
   stream.bytes += kept->bytes;
   bytes_ += kept->bytes;
   ++usage_.events;
   events_.push_back(*kept);
-  auto& ring = stream.events;
   if (ring.full()) ring.set_capacity(std::max<std::size_t>(4, ring.capacity() * 2));
   ring.push_back(std::move(kept));
   // One that is too large takes itself along: a stream ends in its newest event or is empty, it has no holes.

@@ -12,6 +12,7 @@ namespace hubbub::hub {
 ConnectionManager::ConnectionManager(runtime::ShardPool& shards, Limits limits, const BrokerFactory& make_broker)
     : shards_(shards), limits_(std::move(limits)) {
   base::random_bytes(key_secret_);
+  (void)session_key(0);  // OpenSSL loads 2 MB at its first use; not during the first client's handshake
   for (unsigned i = 0; i < shards_.size(); ++i) {
     sessions_.push_back(std::make_unique<SessionShard>(*this, shards_[i]));
     homes_.push_back(std::make_unique<HomeShard>(*this, shards_[i], make_broker));

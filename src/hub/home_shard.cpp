@@ -51,21 +51,36 @@ EventRef ephemeral(const Encoded& encoded, std::string key) {
 }  // namespace
 
 void ShardCounts::add(unsigned shard) {
-  for (auto& [known, count] : counts_) {
+  if (first_.second == 0 || first_.first == shard) {
+    first_.first = shard;
+    ++first_.second;
+    return;
+  }
+  if (!rest_) rest_ = std::make_unique<std::vector<Count>>();
+  for (auto& [known, count] : *rest_) {
     if (known == shard) {
       ++count;
       return;
     }
   }
-  counts_.emplace_back(shard, 1);
+  rest_->emplace_back(shard, 1);
 }
 
 void ShardCounts::remove(unsigned shard) {
-  for (auto entry = counts_.begin(); entry != counts_.end(); ++entry) {
-    if (entry->first != shard) continue;
-    if (--entry->second == 0) counts_.erase(entry);
-    return;
+  if (first_.second != 0 && first_.first == shard) {
+    if (--first_.second != 0 || !rest_) return;
+    first_ = rest_->back();
+    rest_->pop_back();
+  } else if (rest_) {
+    for (auto& entry : *rest_) {
+      if (entry.first != shard) continue;
+      if (--entry.second != 0) return;
+      entry = rest_->back();
+      rest_->pop_back();
+      break;
+    }
   }
+  if (rest_ && rest_->empty()) rest_.reset();
 }
 
 Status HomeShard::User::best() const {
@@ -88,40 +103,43 @@ HomeShard::HomeShard(ConnectionManager& manager, runtime::Shard& shard,
 
 HomeShard::~HomeShard() {
   shard_.wheel().cancel(sweep_timer_);
-  for (auto& [id, room] : rooms_) {
-    for (const auto& entry : room->typing) shard_.wheel().cancel(*entry);
-    if (room->count_timer) shard_.wheel().cancel(*room->count_timer);
+  for (const auto& room : rooms_) {
+    if (!room->extras) continue;
+    for (const auto& entry : room->extras->typing) shard_.wheel().cancel(*entry);
+    if (room->extras->count_timer) shard_.wheel().cancel(*room->extras->count_timer);
   }
 }
 
 // ------------------------------------------------------------------------------------------------------------ tables
 
-HomeShard::Room* HomeShard::find_room(const base::SharedString& id) {
-  const auto found = rooms_.find(id);
-  return found == rooms_.end() ? nullptr : found->second.get();
-}
+HomeShard::Room* HomeShard::find_room(const base::SharedString& id) { return rooms_.find(id); }
 
 HomeShard::Room& HomeShard::room_for(const base::SharedString& id) {
   if (Room* known = find_room(id)) return *known;
   auto room = std::make_unique<Room>();
   room->id = id;
-  return *rooms_.emplace(id, std::move(room)).first->second;
+  return rooms_.add(std::move(room));
 }
 
-HomeShard::User* HomeShard::find_user(const base::SharedString& id) {
-  const auto found = users_.find(id);
-  return found == users_.end() ? nullptr : found->second.get();
+void HomeShard::drop_room(Room& room) {
+  if (room.extras) {
+    for (const auto& entry : room.extras->typing) shard_.wheel().cancel(*entry);
+    if (room.extras->count_timer) shard_.wheel().cancel(*room.extras->count_timer);
+  }
+  rooms_.erase(room);
 }
+
+HomeShard::User* HomeShard::find_user(const base::SharedString& id) { return users_.find(id); }
 
 HomeShard::User& HomeShard::user_for(const base::SharedString& id) {
   if (User* known = find_user(id)) return *known;
   auto user = std::make_unique<User>();
   user->id = id;
-  return *users_.emplace(id, std::move(user)).first->second;
+  return users_.add(std::move(user));
 }
 
 void HomeShard::drop_if_unused(User& user) {
-  if (user.sessions.empty() && user.watchers.empty() && !user.waiting) users_.erase(base::SharedString(user.id));
+  if (user.sessions.empty() && !user.is_watched() && !user.is_waiting()) users_.erase(user);
 }
 
 // --------------------------------------------------------------------------------------------------- attach and detach
@@ -156,8 +174,8 @@ void HomeShard::detach(DetachRequest request) {
 void HomeShard::attach_room(std::unique_ptr<AttachRequest> request) {
   Room& room = room_for(request->topic);
   if (room.subscription == Subscription::kStanding) return join(room, std::move(request));
-  if (!room.waiting) room.waiting = std::make_unique<std::vector<std::unique_ptr<AttachRequest>>>();
-  room.waiting->push_back(std::move(request));
+  if (!room.more().waiting) room.extras->waiting = std::make_unique<Waiting>();
+  room.extras->waiting->push_back(std::move(request));
   if (room.subscription == Subscription::kPending) return;
   room.subscription = Subscription::kPending;
   StreamKey key{StreamKind::kRoom, room.id};
@@ -167,8 +185,8 @@ void HomeShard::attach_room(std::unique_ptr<AttachRequest> request) {
 void HomeShard::attach_inbox(std::unique_ptr<AttachRequest> request) {
   User& user = user_for(request->topic);
   if (user.subscription == Subscription::kStanding) return open_inbox(user, *request);
-  if (!user.waiting) user.waiting = std::make_unique<std::vector<std::unique_ptr<AttachRequest>>>();
-  user.waiting->push_back(std::move(request));
+  if (!user.more().waiting) user.extras->waiting = std::make_unique<Waiting>();
+  user.extras->waiting->push_back(std::move(request));
   if (user.subscription == Subscription::kPending) return;
   user.subscription = Subscription::kPending;
   StreamKey key{StreamKind::kInbox, user.id};
@@ -183,9 +201,15 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
     if (position) broker_->unsubscribe(key);
     return;
   }
-  auto waiting = std::move(is_room ? room->waiting : user->waiting);
+  const std::unique_ptr<Waiting> waiting = std::move(is_room ? room->extras->waiting : user->extras->waiting);
+  if (is_room) {
+    room->extras.reset();
+  } else if (user->extras->watchers.empty()) {
+    user->extras.reset();
+  }
   (is_room ? room->subscription : user->subscription) = position ? Subscription::kStanding : Subscription::kNone;
-  if (position) (is_room ? room->position : user->position) = *position;
+  if (position && is_room) room->position = *position;
+  if (position && !is_room) user->seq = position->seq;
   for (auto& request : *waiting) {
     if (position) {
       is_room ? join(*room, std::move(request)) : open_inbox(*user, *request);
@@ -202,7 +226,7 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
   }
   if (is_room && room->sessions == 0) {
     if (position) broker_->unsubscribe(key);
-    rooms_.erase(key.id);
+    drop_room(*room);
   } else if (!is_room) {
     if (position && user->sessions.empty()) {
       broker_->unsubscribe(key);
@@ -273,9 +297,10 @@ std::string HomeShard::joined_json(const Room& room, const AttachRequest& reques
 void HomeShard::detach_room(const DetachRequest& request) {
   Room* room = find_room(request.topic);
   if (room == nullptr) return;
-  if (room->waiting) {
+  const bool waiting_for_broker = room->extras && room->extras->waiting;
+  if (waiting_for_broker) {
     // Its attach may still wait for the subscription.
-    const auto erased = std::erase_if(*room->waiting, [&](const auto& waiting) {
+    const auto erased = std::erase_if(*room->extras->waiting, [&](const auto& waiting) {
       return waiting->asker.session == request.session && !waiting->already;
     });
     if (erased != 0) return;
@@ -285,11 +310,9 @@ void HomeShard::detach_room(const DetachRequest& request) {
     stop_typing(*room, request.user);
     tell_joined_or_left(*room, request.user, false);
   }
-  if (--room->sessions != 0 || room->waiting) return;
-  for (const auto& entry : room->typing) shard_.wheel().cancel(*entry);
-  if (room->count_timer) shard_.wheel().cancel(*room->count_timer);
+  if (--room->sessions != 0 || waiting_for_broker) return;
   broker_->unsubscribe(StreamKey{StreamKind::kRoom, room->id});
-  rooms_.erase(request.topic);
+  drop_room(*room);
 }
 
 void HomeShard::open_inbox(User& user, const AttachRequest& request) {
@@ -303,8 +326,7 @@ void HomeShard::open_inbox(User& user, const AttachRequest& request) {
     return send(std::move(answer));
   }
   user.sessions.push_back({request.asker.session, Status::kOnline});
-  user.shards.add(shard_of(request.asker.session));
-  answer->seq = user.position.seq;
+  answer->seq = user.seq;
   const std::string session_id = base::to_hex(request.asker.session);
   const std::string session_key = manager_.session_key(request.asker.session);
   protocol::append_event(answer->json,
@@ -320,18 +342,17 @@ void HomeShard::open_inbox(User& user, const AttachRequest& request) {
 void HomeShard::detach_inbox(const DetachRequest& request) {
   User* user = find_user(request.topic);
   if (user == nullptr) return;
-  if (user->waiting) {
-    std::erase_if(*user->waiting,
+  if (user->is_waiting()) {
+    std::erase_if(*user->extras->waiting,
                   [&](const auto& waiting) { return waiting->asker.session == request.session; });
   }
   const auto session = std::find_if(user->sessions.begin(), user->sessions.end(),
                                     [&](const UserSession& s) { return s.id == request.session; });
   if (session == user->sessions.end()) return drop_if_unused(*user);
   user->sessions.erase(session);
-  user->shards.remove(shard_of(request.session));
   if (user->sessions.empty()) {
     remember_last_seen(user->id);
-    if (!user->waiting) {
+    if (!user->is_waiting()) {
       broker_->unsubscribe(StreamKey{StreamKind::kInbox, user->id});
       user->subscription = Subscription::kNone;
     }
@@ -347,15 +368,15 @@ void HomeShard::attach_watch(std::unique_ptr<AttachRequest> request) {
   answer->topic = request->topic;
   answer->attempt = request->attempt;
   answer->already = request->already;
-  if (!request->already) user_for(request->topic).watchers.add(shard_of(request->asker.session));
+  if (!request->already) user_for(request->topic).more().watchers.add(shard_of(request->asker.session));
   append_presence(answer->json, request->topic);
   send(std::move(answer));
 }
 
 void HomeShard::detach_watch(const DetachRequest& request) {
   User* user = find_user(request.topic);
-  if (user == nullptr) return;
-  user->watchers.remove(shard_of(request.session));
+  if (user == nullptr || !user->is_watched()) return;
+  user->extras->watchers.remove(shard_of(request.session));
   drop_if_unused(*user);
 }
 
@@ -363,7 +384,7 @@ void HomeShard::detach_watch(const DetachRequest& request) {
 
 // HOT PATH
 void HomeShard::publish_to_room(std::unique_ptr<PublishRequest> request) {
-  if (Room* room = find_room(request->room); room != nullptr && !room->typing.empty()) {
+  if (Room* room = find_room(request->room); room != nullptr && room->extras) {
     stop_typing(*room, request->from);
   }
   const StreamKey key{StreamKind::kRoom, request->room};
@@ -423,23 +444,29 @@ void HomeShard::on_event(const StreamKey& key, std::uint64_t epoch, const broker
   event->exclude_session = stored.publication->exclude_session;
   protocol::append_stored_event(event->json, stored.publication->type, stored.id_ms, stored.seq,
                                 stored.publication->body);
-  const broker::Position position{epoch, stored.seq};
   if (key.kind == StreamKind::kRoom) {
     Room* room = find_room(key.id);
     if (room == nullptr) return;
-    room->position = position;
-    broadcast(room->shards, TopicKind::kRoom, room->id, event);
+    room->position = {epoch, stored.seq};
+    broadcast(*room, event);
   } else {
     User* user = find_user(key.id);
     if (user == nullptr) return;
-    user->position = position;
-    broadcast(user->shards, TopicKind::kInbox, user->id, event);
+    user->seq = stored.seq;
+    for (auto session = user->sessions.begin(); session != user->sessions.end(); ++session) {
+      // Once a shard: at the first of its sessions.
+      const unsigned index = shard_of(session->id);
+      if (std::any_of(user->sessions.begin(), session,
+                      [index](const UserSession& before) { return shard_of(before.id) == index; })) {
+        continue;
+      }
+      manager_.post_event(index, TopicKind::kInbox, user->id, event);
+    }
   }
 }
 
-void HomeShard::broadcast(const ShardCounts& shards, TopicKind kind, const base::SharedString& topic,
-                          const EventRef& event) {
-  shards.for_each([&](unsigned shard) { manager_.post_event(shard, kind, topic, event); });
+void HomeShard::broadcast(const Room& room, const EventRef& event) {
+  room.shards.for_each([&](unsigned shard) { manager_.post_event(shard, TopicKind::kRoom, room.id, event); });
 }
 
 void HomeShard::history(HistoryRequest request) {
@@ -476,9 +503,8 @@ void HomeShard::refill(RefillRequest request) {
                   answer->after_seq = request.after_seq;
                   answer->failed = !page;
                   if (page) answer->page = std::move(*page);
-                  manager_.post_sessions(shard_of(request.session), [answer = std::move(answer)](SessionShard& side) {
-                    side.refilled(*answer);
-                  });
+                  manager_.post_sessions(shard_of(request.session),
+                                         [answer = std::move(answer)](SessionShard& side) { side.refilled(*answer); });
                 });
 }
 
@@ -489,8 +515,8 @@ void HomeShard::signal(const Asker& asker, const base::SharedString& from, const
   if (user != nullptr) {
     auto json = std::make_shared<std::string>();
     const std::string from_session = base::to_hex(asker.session);
-    protocol::append_event(
-        *json, protocol::SignalEvent{.from = from.view(), .from_session = from_session, .data = data});
+    protocol::append_event(*json,
+                           protocol::SignalEvent{.from = from.view(), .from_session = from_session, .data = data});
     for (const UserSession& session : user->sessions) {
       if (to_session != 0 && session.id != to_session) continue;
       ++reached;
@@ -512,7 +538,7 @@ void HomeShard::typing(const base::SharedString& room_id, const base::SharedStri
   if (room == nullptr || !room->users.contains(user)) return;
   if (!starts) return stop_typing(*room, user);
   const std::int64_t until_ms = shard_.now_ms() + limits_.typing_ttl_ms;
-  for (const auto& entry : room->typing) {
+  for (const auto& entry : room->more().typing) {
     if (entry->user == user) return shard_.wheel().arm(*entry, until_ms);
   }
   auto entry = std::make_unique<TypingEntry>();
@@ -526,51 +552,50 @@ void HomeShard::typing(const base::SharedString& room_id, const base::SharedStri
     }
   };
   shard_.wheel().arm(*entry, until_ms);
-  room->typing.push_back(std::move(entry));
-  broadcast(room->shards, TopicKind::kRoom, room->id,
-            ephemeral(protocol::RoomUserEvent{protocol::EventType::kTypingStart, user.view(), room->id.view()},
-                      conflate_key("typing", room->id.view(), user.view())));
+  room->extras->typing.push_back(std::move(entry));
+  broadcast(*room, ephemeral(protocol::RoomUserEvent{protocol::EventType::kTypingStart, user.view(), room->id.view()},
+                             conflate_key("typing", room->id.view(), user.view())));
 }
 
 void HomeShard::stop_typing(Room& room, const base::SharedString& user) {
-  const auto entry =
-      std::find_if(room.typing.begin(), room.typing.end(), [&](const auto& e) { return e->user == user; });
-  if (entry == room.typing.end()) return;
+  if (!room.extras) return;
+  auto& typing = room.extras->typing;
+  const auto entry = std::find_if(typing.begin(), typing.end(), [&](const auto& e) { return e->user == user; });
+  if (entry == typing.end()) return;
   const EventRef event =
       ephemeral(protocol::RoomUserEvent{protocol::EventType::kTypingStop, user.view(), room.id.view()},
                 conflate_key("typing", room.id.view(), user.view()));
   shard_.wheel().cancel(**entry);
-  room.typing.erase(entry);
-  broadcast(room.shards, TopicKind::kRoom, room.id, event);
+  typing.erase(entry);
+  broadcast(room, event);
 }
 
 void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, bool joined) {
   if (room.users.size() <= limits_.room_announce_max) {
     const auto type = joined ? protocol::EventType::kUserJoined : protocol::EventType::kUserLeft;
-    broadcast(room.shards, TopicKind::kRoom, room.id,
-              ephemeral(protocol::RoomUserEvent{type, user.view(), room.id.view()},
-                        conflate_key("member", room.id.view(), user.view())));
+    broadcast(room, ephemeral(protocol::RoomUserEvent{type, user.view(), room.id.view()},
+                              conflate_key("member", room.id.view(), user.view())));
     return;
   }
   // Telling n members of each of n joins is n * n events: in a large room they are told the number instead.
-  if (!room.count_timer) {
-    room.count_timer = std::make_unique<CountTimer>();
-    room.count_timer->home = this;
-    room.count_timer->room = room.id;
-    room.count_timer->on_expire = [](base::Timer& timer) {
-      auto& due = static_cast<CountTimer&>(timer);
+  std::unique_ptr<CountTimer>& timer = room.more().count_timer;
+  if (!timer) {
+    timer = std::make_unique<CountTimer>();
+    timer->home = this;
+    timer->room = room.id;
+    timer->on_expire = [](base::Timer& expired) {
+      auto& due = static_cast<CountTimer&>(expired);
       due.home->tell_count(due.room);
     };
   }
-  if (!room.count_timer->linked()) shard_.wheel().arm(*room.count_timer, shard_.now_ms() + kCountMs);
+  if (!timer->linked()) shard_.wheel().arm(*timer, shard_.now_ms() + kCountMs);
 }
 
 void HomeShard::tell_count(const base::SharedString& room_id) {
   Room* room = find_room(room_id);
   if (room == nullptr) return;
-  broadcast(room->shards, TopicKind::kRoom, room->id,
-            ephemeral(protocol::MembersEvent{.room_id = room->id.view(), .member_count = room->users.size()},
-                      conflate_key("members", room->id.view(), {})));
+  broadcast(*room, ephemeral(protocol::MembersEvent{.room_id = room->id.view(), .member_count = room->users.size()},
+                             conflate_key("members", room->id.view(), {})));
 }
 
 void HomeShard::presence_query(const std::vector<base::SharedString>& users, std::shared_ptr<Gather> gather) {
@@ -608,12 +633,13 @@ void HomeShard::set_status(const base::SharedString& user_id, SessionId session_
 
 void HomeShard::update_presence(User& user) {
   const Status now = user.best();
-  if (std::exchange(user.told, now) == now || user.watchers.empty()) return;
+  if (std::exchange(user.told, now) == now || !user.is_watched()) return;
   auto event = std::make_shared<Event>();
   append_presence(event->json, user.id);
   event->conflate_key = conflate_key("presence", {}, user.id.view());
   event->lane = Lane::kEphemeral;
-  broadcast(user.watchers, TopicKind::kWatch, user.id, event);
+  user.extras->watchers.for_each(
+      [&](unsigned shard) { manager_.post_event(shard, TopicKind::kWatch, user.id, event); });
 }
 
 void HomeShard::remember_last_seen(const base::SharedString& user) {

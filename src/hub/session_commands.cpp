@@ -7,8 +7,8 @@
 #include "hubbub/hub/session_shard.hpp"
 #include "hubbub/protocol/event.hpp"
 
-// What sessions ask for. A command is checked here, against what this shard knows, and then goes to the home shard of its
-// room or user; answers and events come back through the mailbox, in the home shard's order.
+// What sessions ask for. A command is checked here, against what this shard knows, and then goes to the home shard of
+// its room or user; answers and events come back through the mailbox, in the home shard's order.
 namespace hubbub::hub {
 
 using protocol::Command;
@@ -20,8 +20,6 @@ namespace {
 Status status_of(std::string_view name) {
   return name == "away" ? Status::kAway : name == "busy" ? Status::kBusy : Status::kOnline;
 }
-
-std::size_t index_of(TopicKind kind) { return static_cast<std::size_t>(kind); }
 
 }  // namespace
 
@@ -108,7 +106,7 @@ void SessionShard::join_room(Session& session, const Command& command) {
     const auto rooms = std::count_if(session.memberships_.begin(), session.memberships_.end(),
                                      [](const Membership& m) { return m.topic->kind == TopicKind::kRoom; });
     if (static_cast<std::size_t>(rooms) >= limits_.max_rooms_per_session) {
-      if (topic.memberships == 0) topics_[index_of(TopicKind::kRoom)].erase(topic.id);
+      drop_if_unused(topic);
       return error(session, command.id, ErrorCode::kTooManyRooms);
     }
     request->attempt = add_membership(session, topic).sent_seq;
@@ -151,9 +149,8 @@ void SessionShard::room_message(Session& session, const Command& command) {
   if (!command.message_id.empty()) {
     publication.dedupe_key.append(session.user_.view()).append(1, '\0').append(command.message_id);
   }
-  const bool posted = manager_.try_post_home(topic->id, [r = std::move(request)](HomeShard& home) mutable {
-    home.publish_to_room(std::move(r));
-  });
+  const bool posted = manager_.try_post_home(
+      topic->id, [r = std::move(request)](HomeShard& home) mutable { home.publish_to_room(std::move(r)); });
   if (!posted) error(session, command.id, ErrorCode::kOverloaded);
 }
 
@@ -174,17 +171,16 @@ void SessionShard::direct_message(Session& session, const Command& command) {
     publication.dedupe_key.append(session.user_.view()).append(1, '\0').append(command.message_id);
   }
   const base::SharedString to_user = request->to_user;
-  const bool posted = manager_.try_post_home(to_user, [r = std::move(request)](HomeShard& home) mutable {
-    home.publish_direct(std::move(r));
-  });
+  const bool posted = manager_.try_post_home(
+      to_user, [r = std::move(request)](HomeShard& home) mutable { home.publish_direct(std::move(r)); });
   if (!posted) error(session, command.id, ErrorCode::kOverloaded);
 }
 
 void SessionShard::typing(Session& session, const Command& command, bool starts) {
   const Topic* topic = find_topic(TopicKind::kRoom, command.room_id);
   if (find_membership(session, topic) == nullptr) return error(session, command.id, ErrorCode::kNotInRoom);
-  const bool posted = manager_.try_post_home(
-      topic->id, [room = topic->id, user = session.user_, starts](HomeShard& home) { home.typing(room, user, starts); });
+  const bool posted = manager_.try_post_home(topic->id, [room = topic->id, user = session.user_,
+                                                         starts](HomeShard& home) { home.typing(room, user, starts); });
   if (!posted) return error(session, command.id, ErrorCode::kOverloaded);
   ack(session, command.id);
 }
@@ -206,7 +202,8 @@ void SessionShard::presence_query(Session& session, const Command& command) {
   for (auto& users : by_home) {
     if (users.empty()) continue;
     const base::SharedString first = users.front();
-    manager_.post_home(first, [users = std::move(users), gather](HomeShard& home) { home.presence_query(users, gather); });
+    manager_.post_home(first,
+                       [users = std::move(users), gather](HomeShard& home) { home.presence_query(users, gather); });
   }
 }
 
@@ -221,7 +218,7 @@ void SessionShard::presence_watch(Session& session, const Command& command) {
     if (find_membership(session, &topic) != nullptr) {
       request->already = true;
     } else if (session.watches_ >= limits_.max_watches_per_session) {
-      if (topic.memberships == 0) topics_[index_of(TopicKind::kWatch)].erase(topic.id);
+      drop_if_unused(topic);
       return error(session, command.id, ErrorCode::kTooManyWatches);
     } else {
       ++session.watches_;
@@ -275,10 +272,8 @@ void SessionShard::history(Session& session, const Command& command) {
     request.range.seq = *command.before_seq;
   }
   const base::SharedString id = request.stream.id;
-  const bool posted =
-      manager_.try_post_home(id, [r = std::make_unique<HistoryRequest>(std::move(request))](HomeShard& home) mutable {
-        home.history(std::move(*r));
-      });
+  const bool posted = manager_.try_post_home(id, [r = std::make_unique<HistoryRequest>(std::move(request))](
+                                                     HomeShard& home) mutable { home.history(std::move(*r)); });
   if (!posted) error(session, command.id, ErrorCode::kOverloaded);
 }
 

@@ -39,19 +39,25 @@ SessionShard::SessionShard(ConnectionManager& manager, runtime::Shard& shard)
 
 SessionShard::~SessionShard() {
   shard_.wheel().cancel(retry_timer_);
-  for (auto& [id, session] : sessions_) {
-    if (session->pressure_) shard_.wheel().cancel(*session->pressure_);
+  for (const auto& session : sessions_) {
+    if (session && session->pressure_) shard_.wheel().cancel(*session->pressure_);
   }
 }
 
 Session& SessionShard::open(base::SharedString user, Framing framing, Outbound& outbound) {
-  SessionId id;
-  do {
-    id = (base::random_u64() >> 8) | (static_cast<SessionId>(shard_.index()) << 56);
-  } while (id == 0 || sessions_.contains(id));
-  auto owned = std::make_unique<Session>(*this, id, std::move(user), framing, outbound);
-  Session& session = *owned;
-  sessions_.emplace(id, std::move(owned));
+  std::uint32_t slot;
+  if (free_slots_.empty()) {
+    slot = static_cast<std::uint32_t>(sessions_.size());
+    sessions_.emplace_back();
+  } else {
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  assert(slot <= 0xffffff);
+  const SessionId id = static_cast<SessionId>(shard_.index()) << 56 | static_cast<SessionId>(slot) << 32 |
+                       ((base::random_u64() & 0xffffffff) | 1);
+  sessions_[slot] = std::make_unique<Session>(*this, id, std::move(user), framing, outbound);
+  Session& session = *sessions_[slot];
   counters_.sessions.add();
 
   Topic& inbox = topic_for(TopicKind::kInbox, session.user_.view());
@@ -83,24 +89,28 @@ void SessionShard::close(Session& session) {
     drop_membership(session, membership);
   }
   counters_.sessions.sub();
-  sessions_.erase(session.id_);
+  const std::size_t slot = slot_of(session.id_);
+  sessions_[slot].reset();
+  free_slots_.push_back(static_cast<std::uint32_t>(slot));
+}
+
+Session* SessionShard::find_session(SessionId id) {
+  const std::size_t slot = slot_of(id);
+  if (slot >= sessions_.size() || !sessions_[slot] || sessions_[slot]->id_ != id) return nullptr;
+  return sessions_[slot].get();
 }
 
 // ------------------------------------------------------------------------------------------------------- membership
 
-Topic* SessionShard::find_topic(TopicKind kind, std::string_view id) {
-  TopicMap& map = topics_[index_of(kind)];
-  const auto found = map.find(id);
-  return found == map.end() ? nullptr : found->second.get();
-}
-
 Topic& SessionShard::topic_for(TopicKind kind, std::string_view id) {
   if (Topic* known = find_topic(kind, id)) return *known;
-  base::SharedString key(id);
-  auto topic = std::make_unique<Topic>(kind, key);
-  Topic& made = *topic;
-  topics_[index_of(kind)].emplace(std::move(key), std::move(topic));
-  return made;
+  return topics_[index_of(kind)].add(std::make_unique<Topic>(kind, base::SharedString(id)));
+}
+
+void SessionShard::drop_if_unused(const Topic& topic) {
+  if (topic.memberships != 0) return;
+  if (topic.listed) std::erase(open_topics_, &topic);
+  topics_[index_of(topic.kind)].erase(topic);
 }
 
 Membership* SessionShard::find_membership(Session& session, const Topic* topic) {
@@ -134,10 +144,8 @@ void SessionShard::drop_membership(Session& session, Membership& membership) {
     }
   }
   session.memberships_.pop_back();
-  if (--topic.memberships == 0) {
-    if (topic.listed) std::erase(open_topics_, &topic);
-    topics_[index_of(topic.kind)].erase(topic.id);
-  }
+  --topic.memberships;
+  drop_if_unused(topic);
 }
 
 void SessionShard::swap_members(Topic& topic, std::uint32_t a, std::uint32_t b) {
@@ -188,15 +196,15 @@ void SessionShard::lag_all(Topic& topic) {
 }
 
 void SessionShard::attached(const Attached& answer) {
-  const auto found = sessions_.find(answer.session);
-  if (found == sessions_.end()) return;  // it went meanwhile, and its detach followed its attach
-  Session& session = *found->second;
+  Session* found = find_session(answer.session);
+  if (found == nullptr) return;  // it went meanwhile, and its detach followed its attach
+  Session& session = *found;
   if (answer.refused) {
     session.outbound_->close(protocol::CloseCode::kTooManySessions);
     return;
   }
   if (!answer.json.empty()) send(session, answer.json);
-  Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic.view()));
+  Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic));
   if (answer.already || membership == nullptr || membership->state != Membership::State::kJoining ||
       membership->sent_seq != answer.attempt) {
     return;
@@ -228,7 +236,8 @@ OpenBatches& SessionShard::open_batches(Topic& topic, Lane lane) {
     // Batches hold one lane each, so that a slow reader can be spared one and sent the other; a new batch keeps order.
     seal(topic);
   }
-  if (!std::exchange(topic.listed, true)) open_topics_.push_back(&topic);
+  if (!topic.listed) open_topics_.push_back(&topic);
+  topic.listed = true;
   topic.open = std::make_unique<OpenBatches>();
   topic.open->lane = lane;
   for (std::uint32_t i = 0; i < topic.live; ++i) {
@@ -243,10 +252,9 @@ OpenBatches& SessionShard::open_batches(Topic& topic, Lane lane) {
 // HOT PATH: the first event of a turn costs a pointer a member; those that follow cost their bytes once, not once a
 // member.
 void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const EventRef& event) {
-  TopicMap& map = topics_[index_of(kind)];
-  const auto found = map.find(id);
-  if (found == map.end()) return;
-  Topic& topic = *found->second;
+  Topic* found = find_topic(kind, id);
+  if (found == nullptr) return;
+  Topic& topic = *found;
   if (event->seq != 0) {
     if (event->seq <= topic.last_seq) return;  // an attach has been ahead of it
     if (event->seq != topic.last_seq + 1) lag_all(topic);
@@ -298,24 +306,23 @@ void SessionShard::seal_all() {
 }
 
 void SessionShard::reply(SessionId session, std::string_view json) {
-  const auto found = sessions_.find(session);
-  if (found != sessions_.end()) send(*found->second, json);
+  if (Session* found = find_session(session)) send(*found, json);
 }
 
 void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count) {
   gather->count += count;
-  const auto found = sessions_.find(gather->asker.session);
-  if (found == sessions_.end()) return;
+  Session* found = find_session(gather->asker.session);
+  if (found == nullptr) return;
   // Events are separated by a line feed, which JSON never holds unescaped.
   while (!json_events.empty()) {
     const std::size_t end = json_events.find('\n');
-    send(*found->second, json_events.substr(0, end));
+    send(*found, json_events.substr(0, end));
     json_events.remove_prefix(end == std::string_view::npos ? json_events.size() : end + 1);
   }
   if (--gather->waiting != 0 || gather->asker.id.empty()) return;
   scratch_.clear();
   protocol::append_event(scratch_, protocol::AckEvent{.id = gather->asker.id, .count = gather->count});
-  send(*found->second, scratch_);
+  send(*found, scratch_);
 }
 
 // --------------------------------------------------------------------------------------------------------- pressure
@@ -396,8 +403,8 @@ void SessionShard::refill_next(Session& session, const Membership* after) {
 void SessionShard::retry_refills() {
   const std::vector<SessionId> ids = std::exchange(retries_, {});
   for (const SessionId id : ids) {
-    const auto found = sessions_.find(id);
-    if (found != sessions_.end() && !found->second->pressure_) refill_next(*found->second);
+    Session* session = find_session(id);
+    if (session != nullptr && !session->pressure_) refill_next(*session);
   }
 }
 
@@ -409,10 +416,10 @@ void SessionShard::request_refill(Session& session, Membership& membership) {
 }
 
 void SessionShard::refilled(const Refilled& answer) {
-  const auto found = sessions_.find(answer.session);
-  if (found == sessions_.end()) return;
-  Session& session = *found->second;
-  Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic.view()));
+  Session* found = find_session(answer.session);
+  if (found == nullptr) return;
+  Session& session = *found;
+  Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic));
   if (membership == nullptr || membership->state != Membership::State::kRefilling ||
       membership->sent_seq != answer.after_seq) {
     return;
@@ -424,11 +431,10 @@ void SessionShard::refilled(const Refilled& answer) {
     if (page.first_seq > membership->sent_seq + 1) {
       counters_.gaps.add();
       scratch_.clear();
-      protocol::append_event(scratch_, protocol::GapEvent{.room_id = topic.kind == TopicKind::kRoom
-                                                                         ? topic.id.view()
-                                                                         : std::string_view{},
-                                                          .from_seq = membership->sent_seq + 1,
-                                                          .to_seq = page.first_seq - 1});
+      protocol::append_event(
+          scratch_, protocol::GapEvent{.room_id = topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{},
+                                       .from_seq = membership->sent_seq + 1,
+                                       .to_seq = page.first_seq - 1});
       send(session, scratch_);
       membership->sent_seq = page.first_seq - 1;
     }
@@ -437,8 +443,7 @@ void SessionShard::refilled(const Refilled& answer) {
       membership->sent_seq = event.seq;
       if (event.publication->exclude_session == session.id_) continue;
       scratch_.clear();
-      protocol::append_stored_event(scratch_, event.publication->type, event.id_ms, event.seq,
-                                    event.publication->body);
+      protocol::append_stored_event(scratch_, event.publication->type, event.id_ms, event.seq, event.publication->body);
       send(session, scratch_);
       counters_.deliveries.add();
     }
@@ -471,7 +476,7 @@ void SessionShard::settle_debts() {
     has_debts_.store(false, std::memory_order_relaxed);
   }
   for (const auto& [kind, id] : debts) {
-    if (Topic* topic = find_topic(kind, id.view())) lag_all(*topic);
+    if (Topic* topic = find_topic(kind, id)) lag_all(*topic);
   }
 }
 

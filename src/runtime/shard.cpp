@@ -92,8 +92,8 @@ void Shard::turn_for_test() {
   thread_.store(before);
 }
 
-// HOT PATH: the order is the performance story. Input first, then mail (which is where room events arrive), then timers,
-// and only then one send a channel for all that came together.
+// HOT PATH: the order is the performance story. Input first, then mail (which is where room events arrive), then
+// timers, and only then one send a channel for all that came together.
 void Shard::turn() {
   refresh_clock();
   more_ready_ = poller_.poll();

@@ -242,7 +242,8 @@ void HttpConnection::write_response(const HttpResponse& response, bool keep_aliv
 }
 
 void HttpConnection::upgrade_to_websocket(std::string_view headers, bool deflate, const base::SharedString* user) {
-  std::string text = "HTTP/1.1 101 Switching Protocols\r\nServer: hubbub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+  std::string text =
+      "HTTP/1.1 101 Switching Protocols\r\nServer: hubbub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
   text.append(headers).append("\r\n");
   send_bytes(text);
   upgraded_ = true;

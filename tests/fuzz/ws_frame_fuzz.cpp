@@ -1,5 +1,6 @@
 // Any bytes, cut in any way, decode to the same events and the same verdict, within the limits.
 // Input: flags, eight chunk sizes, then the client's stream.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -81,7 +81,10 @@ class CommandLine(unittest.TestCase):
         shown = run("print-config", "--shards", "2", "--heartbeat", "500ms")
         again = run("print-config", "--config", self.config(shown.stdout))
         self.assertEqual(again.returncode, 0, again.stderr)
-        self.assertEqual(again.stdout, shown.stdout)
+        # Behind each value stands where it comes from, which is now the file.
+        values = [[line.split(" #")[0].rstrip() for line in text.stdout.splitlines()] for text in (shown, again)]
+        self.assertEqual(values[1], values[0])
+        self.assertGreater(len(values[0]), 30)
 
     def test_a_port_in_use_is_1(self):
         with socket.socket() as taken:

@@ -67,7 +67,7 @@ class Connect(Case):
                 self.assertTrue(error["message"])
 
     def test_other_paths_are_404(self):
-        for path in ("/", "/wss/ann", "/ws/ann/x", "/echo"):
+        for path in ("/nope", "/wss/ann", "/ws/ann/x", "/echo"):
             with self.subTest(path=path), RawSocket(self.server) as raw:
                 status, _, body = raw.upgrade(path)
                 self.assertEqual((status, json.loads(body)["error"]["code"]), (404, "not_found"))
@@ -87,8 +87,15 @@ class Connect(Case):
             raw.send(b"GET /ws/ann HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n" + frame)
             self.assertEqual(raw.response()[0], 101)
-            raw.read_event("connected")
+            self.assertEqual(json.loads(raw.read_frame()[1])["type"], "connected")
             raw.read_event("pong")
+
+    def test_connected_comes_before_the_answer_to_an_eager_client(self):
+        for turn in range(20):
+            with RawSocket(self.server) as raw:
+                raw.upgrade(f"/ws/eager{turn}")
+                raw.command(type="ping")
+                self.assertEqual([json.loads(raw.read_frame()[1])["type"] for _ in range(2)], ["connected", "pong"])
 
 
 class SessionLimits(Case):

@@ -48,7 +48,7 @@ class Errors(Case):
             ("bad_field", "type", {"type": 1}),
             ("missing_field", "room_id", {"type": "join_room"}),
             ("bad_field", "room_id", {"type": "join_room", "room_id": 1}),
-            ("bad_field", "room_id", {"type": "join_room", "room_id": None}),
+            ("missing_field", "room_id", {"type": "join_room", "room_id": None}),
             ("bad_field", "room_id", {"type": "join_room", "room_id": ""}),
             ("bad_field", "room_id", {"type": "join_room", "room_id": "x" * 257}),
             ("bad_field", "room_id", {"type": "join_room", "room_id": "a\nb"}),
@@ -82,11 +82,20 @@ class Errors(Case):
 
     async def test_a_bad_id_is_not_echoed(self):
         ann = await self.client("ann")
-        for id_ in ({}, [], True, None, "x" * 257):
+        for id_ in ({}, [], True, "x" * 257):
             await ann.send(type="ping", id=id_)
             error = await ann.expect("error")
             self.assertEqual((error["code"], error.get("field")), ("bad_field", "id"))
             self.assertNotIn("id", error)
+
+    async def test_null_is_as_good_as_left_out(self):
+        ann, = await self.members("ann")
+        await ann.send(type="ping", id=None)
+        self.assertEqual(await ann.expect("pong"), {"type": "pong"})
+        joined = await ann.ok(type="join_room", room_id=self.room, since=None, epoch=None)
+        self.assertNotIn("recovered", joined)
+        await ann.ok(type="room_message", room_id=self.room, content=None, message_id=None)
+        self.assertIsNone((await ann.expect("message"))["content"])
 
     async def test_unknown_fields_are_ignored_and_the_last_of_two_counts(self):
         ann = await self.client("ann")

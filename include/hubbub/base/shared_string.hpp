@@ -28,10 +28,10 @@ class SharedString {
     return rep_ == nullptr ? std::string_view{} : std::string_view(rep_->text(), rep_->size);
   }
   bool empty() const noexcept { return rep_ == nullptr; }
-  std::uint64_t hash() const noexcept { return rep_ == nullptr ? hash_of({}) : rep_->hash; }
+  std::uint64_t hash() const noexcept { return rep_ == nullptr ? hash_of({}) : spread(rep_->hash); }
 
   /// The hash that decides the home shard of an id, so it must be the same for all shards of a process.
-  static std::uint64_t hash_of(std::string_view text) noexcept;
+  static std::uint64_t hash_of(std::string_view text) noexcept { return spread(short_hash(text)); }
 
   friend bool operator==(const SharedString& a, const SharedString& b) noexcept {
     return a.rep_ == b.rep_ || (a.hash() == b.hash() && a.view() == b.view());
@@ -41,9 +41,11 @@ class SharedString {
   struct Rep {
     std::atomic<std::uint32_t> refs;
     std::uint32_t size;
-    std::uint64_t hash;
+    std::uint32_t hash;  // half of it kept: four bytes less put most ids into the next smaller heap block
     char* text() noexcept { return reinterpret_cast<char*>(this + 1); }
   };
+  static std::uint32_t short_hash(std::string_view text) noexcept;
+  static constexpr std::uint64_t spread(std::uint32_t hash) noexcept { return hash * 0x9e3779b97f4a7c15ULL; }
   void release() noexcept;
 
   Rep* rep_ = nullptr;

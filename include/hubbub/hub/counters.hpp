@@ -8,9 +8,7 @@ namespace hubbub::hub {
 /// Written by one shard, read by anybody: no locked instruction on the way.
 class Counter {
  public:
-  void add(std::uint64_t n = 1) {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
+  void add(std::uint64_t n = 1) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
   void sub(std::uint64_t n = 1) { add(~n + 1); }
   std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 

@@ -13,6 +13,7 @@
 #include "hubbub/base/shared_string.hpp"
 #include "hubbub/base/timing_wheel.hpp"
 #include "hubbub/broker/broker.hpp"
+#include "hubbub/hub/by_id.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/hub/requests.hpp"
 #include "hubbub/hub/user_counts.hpp"
@@ -24,14 +25,19 @@ class ShardCounts {
  public:
   void add(unsigned shard);
   void remove(unsigned shard);
-  bool empty() const { return counts_.empty(); }
+  bool empty() const { return first_.second == 0; }
   template <class F>
   void for_each(F&& f) const {
-    for (const auto& [shard, count] : counts_) f(shard);
+    if (first_.second == 0) return;
+    f(first_.first);
+    if (!rest_) return;
+    for (const auto& [shard, count] : *rest_) f(shard);
   }
 
  private:
-  boost::container::small_vector<std::pair<std::uint32_t, std::uint32_t>, 1> counts_;
+  using Count = std::pair<std::uint32_t, std::uint32_t>;  // shard, members
+  Count first_{};                                         // most topics have members on one shard
+  std::unique_ptr<std::vector<Count>> rest_;
 };
 
 enum class Status : std::uint8_t { kOffline, kAway, kBusy, kOnline };  // ascending: a user is their best session
@@ -67,35 +73,48 @@ class HomeShard final : public broker::BrokerSink {
     base::SharedString room;
   };
   enum class Subscription : std::uint8_t { kNone, kPending, kStanding };
+  using Waiting = std::vector<std::unique_ptr<AttachRequest>>;
+  struct RoomExtras {
+    std::vector<std::unique_ptr<TypingEntry>> typing;
+    std::unique_ptr<CountTimer> count_timer;  // a room above room_announce_max: its count is due
+    std::unique_ptr<Waiting> waiting;         // for the subscription to stand
+  };
   struct Room {
     base::SharedString id;
     ShardCounts shards;
     UserCounts users;
+    broker::Position position;
+    std::unique_ptr<RoomExtras> extras;  // what a quiet room does without
     std::uint32_t sessions = 0;
     Subscription subscription = Subscription::kNone;
-    broker::Position position;
-    std::vector<std::unique_ptr<TypingEntry>> typing;
-    std::unique_ptr<CountTimer> count_timer;  // a room above room_announce_max: its count is due
-    std::unique_ptr<std::vector<std::unique_ptr<AttachRequest>>> waiting;  // for the subscription to stand
+    RoomExtras& more() {
+      if (!extras) extras = std::make_unique<RoomExtras>();
+      return *extras;
+    }
   };
   struct UserSession {
     SessionId id;
     Status status;
   };
+  struct UserExtras {
+    ShardCounts watchers;
+    std::unique_ptr<Waiting> waiting;
+  };
   struct User {
     base::SharedString id;
-    ShardCounts shards;
-    ShardCounts watchers;
     boost::container::small_vector<UserSession, 1> sessions;
-    Status told = Status::kOffline;  // what watchers know
+    std::uint64_t seq = 0;               // newest of the inbox
+    std::unique_ptr<UserExtras> extras;  // what a user whom nobody watches does without
+    Status told = Status::kOffline;      // what watchers know
     Subscription subscription = Subscription::kNone;
-    broker::Position position;
-    std::unique_ptr<std::vector<std::unique_ptr<AttachRequest>>> waiting;
     Status best() const;
+    bool is_waiting() const { return extras && extras->waiting; }
+    bool is_watched() const { return extras && !extras->watchers.empty(); }
+    UserExtras& more() {
+      if (!extras) extras = std::make_unique<UserExtras>();
+      return *extras;
+    }
   };
-  template <class V>
-  using Map = boost::unordered_flat_map<base::SharedString, std::unique_ptr<V>, base::SharedStringHash,
-                                        base::SharedStringEqual>;
 
   void on_event(const broker::StreamKey& key, std::uint64_t epoch, const broker::StoredEvent& event) override;
 
@@ -126,7 +145,8 @@ class HomeShard final : public broker::BrokerSink {
   void remember_last_seen(const base::SharedString& user);
   void append_presence(std::string& out, const base::SharedString& user);
   std::string joined_json(const Room& room, const AttachRequest& request, std::optional<bool> recovered);
-  void broadcast(const ShardCounts& shards, TopicKind kind, const base::SharedString& topic, const EventRef& event);
+  void broadcast(const Room& room, const EventRef& event);
+  void drop_room(Room& room);
   void reply(SessionId session, std::string json);
   void reply_error(const Asker& asker, protocol::ErrorCode code);
   void send(std::unique_ptr<Attached> answer);
@@ -135,8 +155,8 @@ class HomeShard final : public broker::BrokerSink {
   runtime::Shard& shard_;
   const Limits& limits_;
   std::unique_ptr<broker::Broker> broker_;
-  Map<Room> rooms_;
-  Map<User> users_;
+  ById<Room> rooms_;
+  ById<User> users_;
   boost::unordered_flat_map<base::SharedString, std::int64_t, base::SharedStringHash, base::SharedStringEqual>
       last_seen_ms_;
   std::deque<base::SharedString> last_seen_order_;

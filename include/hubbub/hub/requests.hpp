@@ -39,11 +39,11 @@ struct Attached {
   base::SharedString topic;
   std::uint64_t attempt = 0;
   bool already = false;
-  bool refused = false;                        ///< kInbox: max_sessions_per_user
-  std::uint64_t seq = 0;                       ///< head of the stream at this point of its order
-  std::optional<std::uint64_t> replay_after{}; ///< read the stream from here before going live
-  std::string json{};                          ///< told to the session first; empty: nothing
-  std::optional<protocol::ErrorCode> error{};  ///< it did not become a member
+  bool refused = false;                         ///< kInbox: max_sessions_per_user
+  std::uint64_t seq = 0;                        ///< head of the stream at this point of its order
+  std::optional<std::uint64_t> replay_after{};  ///< read the stream from here before going live
+  std::string json{};                           ///< told to the session first; empty: nothing
+  std::optional<protocol::ErrorCode> error{};   ///< it did not become a member
 };
 
 struct DetachRequest {
@@ -56,8 +56,8 @@ struct DetachRequest {
 
 struct PublishRequest {
   Asker asker;
-  base::SharedString room;    ///< room_message
-  base::SharedString to_user; ///< direct_message
+  base::SharedString room;     ///< room_message
+  base::SharedString to_user;  ///< direct_message
   base::SharedString from;
   broker::Publication publication;
 };

@@ -18,9 +18,11 @@ namespace hubbub::hub {
 
 class SessionShard;
 
-/// Names a session in the whole process: the shard in the top 8 bits, the rest random. 0 is none.
+/// Names a session in the whole process: 8 bits shard, 24 bits slot in that shard's table, 32 bits random, so that a
+/// late answer to a session that has ended does not reach the next one in its slot. 0 is none.
 using SessionId = std::uint64_t;
 inline unsigned shard_of(SessionId id) { return static_cast<unsigned>(id >> 56); }
+inline std::size_t slot_of(SessionId id) { return static_cast<std::size_t>(id >> 32 & 0xffffff); }
 
 /// A session's place in a topic.
 struct Membership {

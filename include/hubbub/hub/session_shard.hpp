@@ -1,7 +1,7 @@
 #pragma once
 
 #include <array>
-#include <boost/unordered/unordered_flat_map.hpp>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hubbub/base/shared_string.hpp"
+#include "hubbub/hub/by_id.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/hub/counters.hpp"
 #include "hubbub/hub/event.hpp"
@@ -26,8 +27,8 @@ class SessionShard {
   SessionShard(ConnectionManager& manager, runtime::Shard& shard);
   ~SessionShard();
 
-  /// Makes a session and attaches it to its user's inbox; `connected` follows when the user's home shard knows of it, so
-  /// that whatever is addressed to the user after a client has seen `connected` reaches it.
+  /// Makes a session and attaches it to its user's inbox; `connected` follows when the user's home shard knows of it,
+  /// so that whatever is addressed to the user after a client has seen `connected` reaches it.
   Session& open(base::SharedString user, Framing framing, Outbound& outbound);
 
   Counters& counters() { return counters_; }
@@ -51,9 +52,6 @@ class SessionShard {
  private:
   friend class Session;
 
-  using TopicMap = boost::unordered_flat_map<base::SharedString, std::unique_ptr<Topic>, base::SharedStringHash,
-                                             base::SharedStringEqual>;
-
   // Commands.
   void receive(Session& session, std::string_view text);
   void execute(Session& session, const protocol::Command& command);
@@ -73,7 +71,12 @@ class SessionShard {
   void ack(Session& session, std::string_view id);
 
   // Membership.
-  Topic* find_topic(TopicKind kind, std::string_view id);
+  Session* find_session(SessionId id);
+  template <class Id>
+  Topic* find_topic(TopicKind kind, const Id& id) {
+    return topics_[static_cast<std::size_t>(kind)].find(id);
+  }
+  void drop_if_unused(const Topic& topic);
   Topic& topic_for(TopicKind kind, std::string_view id);
   Membership* find_membership(Session& session, const Topic* topic);
   Membership& add_membership(Session& session, Topic& topic);
@@ -108,8 +111,9 @@ class SessionShard {
   Counters counters_;
   Framer framer_;
   protocol::CommandParser parser_;
-  boost::unordered_flat_map<SessionId, std::unique_ptr<Session>> sessions_;
-  std::array<TopicMap, kTopicKindCount> topics_;
+  std::vector<std::unique_ptr<Session>> sessions_;  // by slot
+  std::vector<std::uint32_t> free_slots_;
+  std::array<ById<Topic>, kTopicKindCount> topics_;
   std::vector<Topic*> open_topics_;
   std::size_t pressured_ = 0;
   struct RetryTimer : base::Timer {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -38,13 +39,14 @@ struct Topic {
   Topic(TopicKind topic_kind, base::SharedString topic_id) : id(std::move(topic_id)), kind(topic_kind) {}
 
   base::SharedString id;
-  std::uint64_t last_seq = 0;          ///< newest event that came from home
-  std::unique_ptr<OpenBatches> open;   ///< only between the first event of a turn and its flush
-  std::vector<Member> members;         ///< [0, live) are sent events; the rest read from the stream first
+  std::uint64_t last_seq = 0;         ///< newest event that came from home
+  std::unique_ptr<OpenBatches> open;  ///< only between the first event of a turn and its flush
+  /// [0, live) are sent events; the rest read from the stream first. Nearly every inbox and watch has one member.
+  boost::container::small_vector<Member, 1> members;
   std::uint32_t live = 0;
-  std::uint32_t memberships = 0;       ///< of any state; the topic goes with the last
-  TopicKind kind;
-  bool listed = false;                 ///< in its shard's list of topics with open batches
+  std::uint32_t memberships : 29 = 0;  ///< of any state; the topic goes with the last
+  TopicKind kind : 2;
+  bool listed : 1 = false;  ///< in its shard's list of topics with open batches
 };
 
 }  // namespace hubbub::hub

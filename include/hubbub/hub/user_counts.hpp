@@ -1,21 +1,21 @@
 #pragma once
 
-#include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "hubbub/base/shared_string.hpp"
 
 namespace hubbub::hub {
 
 /// The users of a room, each with the number of their sessions in it. Most rooms are small, and there may be many, so
-/// the first few are a plain list.
+/// the first user needs no heap block and the next few are a plain list.
 class UserCounts {
  public:
-  std::size_t size() const { return index_ ? index_->size() : list_.size(); }
+  std::size_t size() const;
   bool contains(const base::SharedString& user) const;
   /// True when it is the user's first session.
   bool add(const base::SharedString& user);
@@ -24,25 +24,31 @@ class UserCounts {
   /// At most `max` users, in no order.
   template <class F>
   void for_some(std::size_t max, F&& f) const {
-    if (index_) {
-      for (const auto& [user, count] : *index_) {
+    if (many_ && !many_->index.empty()) {
+      for (const auto& [user, count] : many_->index) {
         if (max-- == 0) return;
         f(user);
       }
-    } else {
-      for (const auto& [user, count] : list_) {
-        if (max-- == 0) return;
-        f(user);
-      }
+      return;
+    }
+    if (first_count_ != 0 && max-- != 0) f(first_);
+    if (!many_) return;
+    for (const auto& [user, count] : many_->list) {
+      if (max-- == 0) return;
+      f(user);
     }
   }
 
  private:
   static constexpr std::size_t kMaxList = 16;
-  using Index = boost::unordered_flat_map<base::SharedString, std::uint32_t, base::SharedStringHash,
-                                          base::SharedStringEqual>;
-  boost::container::small_vector<std::pair<base::SharedString, std::uint32_t>, 1> list_;
-  std::unique_ptr<Index> index_;
+  struct Many {
+    std::vector<std::pair<base::SharedString, std::uint32_t>> list;
+    // When it is in use everybody is in it, and the list and first_ are empty.
+    boost::unordered_flat_map<base::SharedString, std::uint32_t, base::SharedStringHash, base::SharedStringEqual> index;
+  };
+  base::SharedString first_;
+  std::uint32_t first_count_ = 0;
+  std::unique_ptr<Many> many_;
 };
 
 }  // namespace hubbub::hub

@@ -45,7 +45,8 @@ class BatchRef {
   Batch* batch_ = nullptr;
 };
 
-/// Keeps a few batches with their capacity, so that a busy shard does not allocate a turn. Outlives its batches. [shard]
+/// Keeps a few batches with their capacity, so that a busy shard does not allocate a turn. Outlives its batches.
+/// [shard]
 class BatchPool {
  public:
   BatchPool() = default;

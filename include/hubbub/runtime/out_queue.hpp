@@ -13,8 +13,8 @@
 
 namespace hubbub::runtime {
 
-/// What a channel still has to send: slices of batches in order. Holds one slice without a heap block, which is all that
-/// a channel that keeps up ever needs. [shard]
+/// What a channel still has to send: slices of batches in order. Holds one slice without a heap block, which is all
+/// that a channel that keeps up ever needs. [shard]
 class OutQueue {
  public:
   /// An end not known yet: all that the batch has when it is sealed at the end of the turn.

@@ -22,8 +22,8 @@ namespace hubbub::runtime {
 
 class Channel;
 
-/// One thread with one io_context. A turn: run what is ready (bounded), drain the mailbox, fire timers, then flush every
-/// dirty channel once. A session and all that it owns live and die on one shard.
+/// One thread with one io_context. A turn: run what is ready (bounded), drain the mailbox, fire timers, then flush
+/// every dirty channel once. A session and all that it owns live and die on one shard.
 class Shard {
  public:
   static constexpr std::size_t kReadBufferBytes = 256 * 1024;
@@ -41,8 +41,8 @@ class Shard {
   void stop();
   bool on_this_thread() const { return thread_.load(std::memory_order_relaxed) == std::this_thread::get_id(); }
 
-  /// Runs `task` on this shard in its next mailbox drain; tasks of one thread keep their order. False when the mailbox is
-  /// full (never so from the shard's own thread). [any thread]
+  /// Runs `task` on this shard in its next mailbox drain; tasks of one thread keep their order. False when the mailbox
+  /// is full (never so from the shard's own thread). [any thread]
   bool try_post(Task&& task);
   /// As try_post, for what must not be lost; see Mailbox::post. [any thread]
   void post(Task&& task);
@@ -99,8 +99,8 @@ class Shard {
   bool more_ready_ = false;
   bool blocked_ = false;
   std::unique_ptr<char[]> read_buffer_;
-  std::vector<Task> tasks_;        // swapped with the mailbox
-  std::deque<Task> local_tasks_;   // posted by this shard to itself
+  std::vector<Task> tasks_;       // swapped with the mailbox
+  std::deque<Task> local_tasks_;  // posted by this shard to itself
   std::vector<Channel*> dirty_;
   std::vector<Channel*> flushing_;
   std::vector<std::unique_ptr<PollTarget>> graveyard_;

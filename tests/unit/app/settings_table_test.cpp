@@ -160,7 +160,8 @@ TEST(ListenAddress, KnowsLoopback) {
 }
 
 TEST(OpenMode, ListensOnlyOnLoopbackUnlessToldOtherwise) {
-  Settings settings{.listen = {"127.0.0.1:1", "[::1]:1"}};
+  Settings settings;
+  settings.listen = {"127.0.0.1:1", "[::1]:1"};
   EXPECT_FALSE(find_conflict(settings));
   settings.listen.emplace_back("0.0.0.0:1");
   const auto conflict = find_conflict(settings);

@@ -364,7 +364,7 @@ TEST(WsEncoder, WritesUnmaskedHeadersInTheirShortestForm) {
   EXPECT_EQ(header(Opcode::kBinary, 65536), raw({0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0}));
   std::string out = "x";
   append_frame(out, Opcode::kPong, "hi");
-  EXPECT_EQ(out, "x" + raw({0x8a, 2}) + "hi");
+  EXPECT_EQ(out, "x\x8a\x02hi");
 }
 
 TEST(WsEncoder, CutsACloseReasonAtACharactersEdge) {
