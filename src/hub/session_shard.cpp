@@ -17,6 +17,7 @@ namespace {
 // Ephemera give way long before kept events do: they are worth the least and come the most.
 constexpr std::size_t kEphemeralShare = 8;
 constexpr std::size_t kMaxConflated = 256;
+constexpr std::size_t kMaxAnswersShare = 4;
 constexpr std::size_t kRefillMaxBytes = 128 * 1024;
 constexpr std::int64_t kRefillRetryMs = 1'000;
 
@@ -221,7 +222,7 @@ void SessionShard::attached(const Attached& answer) {
   }
   // A session that is behind already is in no state to take part live: it goes on where its refill will start.
   const bool behind = session.pressure_ && session.pressure_->marked;
-  const bool live = !answer.replay_after && !behind;
+  const bool live = answer.kind == TopicKind::kWatch || (!answer.replay_after && !behind);
   add_member(session, *membership, live);
   if (live) return;
   membership->sent_seq = answer.replay_after.value_or(answer.seq);
@@ -303,6 +304,16 @@ void SessionShard::seal_all() {
     topic->listed = false;
   }
   open_topics_.clear();
+}
+
+void SessionShard::send(Session& session, std::string_view json) {
+  // Answers are not in any stream, so they cannot give way to a mark; who asks much and reads nothing has to go.
+  if (session.outbound_->queued_bytes() > kMaxAnswersShare * limits_.out_queue_bytes) {
+    counters_.slow_closed.add();
+    session.outbound_->close(protocol::CloseCode::kSlowConsumer);
+    return;
+  }
+  session.outbound_->send(json);
 }
 
 void SessionShard::reply(SessionId session, std::string_view json) {

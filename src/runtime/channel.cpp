@@ -142,10 +142,10 @@ void Channel::send_queued() {
     if (!closed_) on_blocked();
     return;
   }
-  if (std::exchange(blocked_, false)) {
-    update_interest();
-    if (!closing_) on_drained();
-  }
+  const bool was_blocked = std::exchange(blocked_, false);
+  if (was_blocked) update_interest();
+  // Who stopped reading because too much was queued learns here that it is gone, also if the socket never blocked.
+  if (!closing_ && (was_blocked || !reading_)) on_drained();
   if (closing_ && !closed_) finish_closing();
 }
 

@@ -91,7 +91,7 @@ class SessionShard {
   void seal(Topic& topic);
   void seal_all();
   void deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref);
-  void send(Session& session, std::string_view json) { session.outbound_->send(json); }
+  void send(Session& session, std::string_view json);
   void conflate(Session& session, const EventRef& event);
   void on_blocked(Session& session);
   void on_drained(Session& session);

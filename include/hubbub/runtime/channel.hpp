@@ -70,7 +70,7 @@ class Channel : public PollTarget, private base::Timer {
   virtual void on_blocked() {}
   /// A blocked channel made progress (not yet empty).
   virtual void on_progress() {}
-  /// A blocked channel has sent everything.
+  /// A channel that was blocked, or does not read, has sent everything.
   virtual void on_drained() {}
   /// Told once, before the object goes.
   virtual void on_closed() = 0;

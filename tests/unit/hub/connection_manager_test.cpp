@@ -225,7 +225,8 @@ TEST_P(ConnectionManagerTest, SendsAllThatFollowsJoinedAndNothingFromBefore) {
   ASSERT_EQ(events[0]["type"], "joined");
   std::uint64_t expected = events[0]["seq"];
   for (const Json& event : events) {
-    if (event["type"] == "message") EXPECT_EQ(event["seq"], ++expected);
+    if (event["type"] != "message") continue;
+    EXPECT_EQ(event["seq"], ++expected);
   }
   EXPECT_EQ(expected, 30U);
 }
@@ -317,7 +318,8 @@ TEST_P(ConnectionManagerTest, KeepsRoomsApart) {
   EXPECT_EQ(hub.tell(bob, say("a:b", 1)), lines("message 1 a:b bob 1"));
   EXPECT_EQ(ann.heard(), lines("message 1 a:b bob 1"));
   for (const std::string& room : rooms) {
-    if (room != "a:b") EXPECT_EQ(hub.tell(ann, say(room, 1)), lines("message 1 " + room + " ann 1"));
+    if (room == "a:b") continue;
+    EXPECT_EQ(hub.tell(ann, say(room, 1)), lines("message 1 " + room + " ann 1"));
   }
   EXPECT_EQ(bob.heard(), lines());
 }
