@@ -133,12 +133,20 @@ class Server {
     raise_open_file_limit();
     spdlog::info("hubbub " HUBBUB_VERSION ", server {}, {} shards, broker {}", manager_.limits().server_id,
                  pool_.size(), settings_.broker);
+    if (settings_.retain_count != 0 && settings_.retain_bytes < settings_.message_max_bytes + 1024) {
+      spdlog::warn("retain_bytes is smaller than the largest message: such a message will not be kept");
+    }
     for (const auto& listener : listeners_) listener->start();
     wait_for_signal();
     pool_.start();
     for (const auto& listener : listeners_) spdlog::info("listening on {}", listener->address_text());
     main_io_.run();
     pool_.stop();
+    // The signal set restores the default action when it goes; a second SIGTERM must not turn exit 0 into a kill.
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     spdlog::info("stopped");
   }
 

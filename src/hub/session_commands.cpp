@@ -17,13 +17,24 @@ using protocol::ErrorCode;
 
 namespace {
 
+constexpr std::size_t kMaxHeldBytes = 1024 * 1024;
+
 Status status_of(std::string_view name) {
   return name == "away" ? Status::kAway : name == "busy" ? Status::kBusy : Status::kOnline;
 }
 
 }  // namespace
 
+// `connected` comes first: what an eager client says with its handshake waits until its user's home shard has answered.
+void SessionShard::hold(Session& session, std::string_view text) {
+  Held& held = held_[session.id_];
+  held.bytes += text.size() + sizeof(std::string);
+  if (held.bytes > kMaxHeldBytes) return session.outbound_->close(protocol::CloseCode::kRateLimited);
+  held.texts.emplace_back(text);
+}
+
 void SessionShard::receive(Session& session, std::string_view text) {
+  if (!session.attached_) return hold(session, text);
   counters_.commands.add();
   const protocol::CommandResult command = parser_.parse(text);
   if (!within_rate(session, text.size())) {

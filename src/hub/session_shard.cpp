@@ -89,6 +89,7 @@ void SessionShard::close(Session& session) {
     }
     drop_membership(session, membership);
   }
+  if (!session.attached_) held_.erase(session.id_);
   counters_.sessions.sub();
   const std::size_t slot = slot_of(session.id_);
   sessions_[slot].reset();
@@ -212,6 +213,7 @@ void SessionShard::attached(const Attached& answer) {
   }
   if (answer.error) {
     if (answer.kind == TopicKind::kWatch) --session.watches_;
+    if (answer.kind == TopicKind::kInbox) session.outbound_->close(protocol::CloseCode::kInternalError);
     drop_membership(session, *membership);
     return;
   }
@@ -222,11 +224,20 @@ void SessionShard::attached(const Attached& answer) {
   }
   // A session that is behind already is in no state to take part live: it goes on where its refill will start.
   const bool behind = session.pressure_ && session.pressure_->marked;
+  const bool now_attached = answer.kind == TopicKind::kInbox;
+  if (now_attached) session.attached_ = true;
   const bool live = answer.kind == TopicKind::kWatch || (!answer.replay_after && !behind);
   add_member(session, *membership, live);
-  if (live) return;
-  membership->sent_seq = answer.replay_after.value_or(answer.seq);
-  if (!behind) refill_next(session);
+  if (!live) {
+    membership->sent_seq = answer.replay_after.value_or(answer.seq);
+    if (!behind) refill_next(session);
+  }
+  if (!now_attached) return;
+  const auto held = held_.find(session.id_);
+  if (held == held_.end()) return;
+  const std::vector<std::string> texts = std::move(held->second.texts);
+  held_.erase(held);
+  for (const std::string& text : texts) receive(session, text);
 }
 
 // ---------------------------------------------------------------------------------------------------------- fan-out

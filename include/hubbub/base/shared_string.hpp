@@ -27,7 +27,7 @@ class SharedString {
   std::string_view view() const noexcept {
     return rep_ == nullptr ? std::string_view{} : std::string_view(rep_->text(), rep_->size);
   }
-  bool empty() const noexcept { return rep_ == nullptr; }
+  bool empty() const noexcept { return rep_ == nullptr || rep_->size == 0; }
   std::uint64_t hash() const noexcept { return rep_ == nullptr ? hash_of({}) : spread(rep_->hash); }
 
   /// The hash that decides the home shard of an id, so it must be the same for all shards of a process.

@@ -22,10 +22,10 @@ class TokenBucket {
   }
 
  private:
-  // 2^-33 s, about a tenth of a nanosecond: fine enough for gigabytes a second, and 34 years fit. Costs are rounded
-  // down and the bound up, so that parts of a burst never add up to more than the burst.
-  static constexpr double kUnitsPerSecond = 8'589'934'592.0;
-  static constexpr std::int64_t kUnitsPerMs = 8'589'934;
+  // An eighth of a nanosecond; 36 years fit. Costs are rounded down and the bound up, so a burst is never refused in
+  // parts. What that gives too much is one part in a thousand of 10 M tokens/s taken singly, and less in all else.
+  static constexpr std::int64_t kUnitsPerMs = 8'000'000;
+  static constexpr double kUnitsPerSecond = 1000.0 * kUnitsPerMs;
   static constexpr std::int64_t units(double seconds) noexcept {
     return static_cast<std::int64_t>(std::clamp(seconds * kUnitsPerSecond, 0.0, 2e18));
   }

@@ -59,7 +59,7 @@ struct ReadRange {
   From from = From::kNewest;
   std::uint64_t seq = 0;  ///< kSince: events with a greater seq, oldest first; kBefore: the newest with a smaller seq
   std::size_t limit = 0;  ///< at most so many events; 0 gives none (only the positions)
-  std::size_t max_bytes = SIZE_MAX;  ///< stop after the event that passes it; at least one event is given
+  std::size_t max_bytes = SIZE_MAX;  ///< of bodies: stop after the event that passes it; at least one is given
 };
 
 struct Page {
@@ -90,6 +90,8 @@ class BrokerSink {
 ///   unsubscribe returns; subscribing again without unsubscribe is our own mistake;
 /// - read gives what is retained and never skips within what it gives: a reader that asked for seq > s and gets
 ///   first_seq > s + 1 knows that it lost (s, first_seq);
+/// - a read from within a callback may show an event that the sink is told of only later: merge by seq;
+/// - unsubscribing from what is not subscribed does nothing;
 /// - retention by count, age and bytes drops the oldest first.
 class Broker {
  public:

@@ -81,6 +81,7 @@ class Session {
   base::TokenBucket bytes_;
   std::uint32_t watches_ = 0;
   Framing framing_;
+  bool attached_ = false;  // its user's home shard knows of it, and `connected` has been sent
 };
 
 }  // namespace hubbub::hub

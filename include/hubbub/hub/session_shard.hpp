@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -54,6 +55,7 @@ class SessionShard {
 
   // Commands.
   void receive(Session& session, std::string_view text);
+  void hold(Session& session, std::string_view text);
   void execute(Session& session, const protocol::Command& command);
   void join_room(Session& session, const protocol::Command& command);
   void leave_room(Session& session, const protocol::Command& command);
@@ -115,6 +117,11 @@ class SessionShard {
   std::vector<std::uint32_t> free_slots_;
   std::array<ById<Topic>, kTopicKindCount> topics_;
   std::vector<Topic*> open_topics_;
+  struct Held {
+    std::vector<std::string> texts;
+    std::size_t bytes = 0;
+  };
+  boost::unordered_flat_map<SessionId, Held> held_;  // said by sessions that are not attached yet
   std::size_t pressured_ = 0;
   struct RetryTimer : base::Timer {
     SessionShard* side = nullptr;

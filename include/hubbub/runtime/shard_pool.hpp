@@ -19,8 +19,9 @@ class ShardPool {
   Shard& operator[](unsigned index) { return *shards_[index]; }
   /// The home shard of what hashes to `hash`. [any thread]
   unsigned home_of(std::uint64_t hash) const {
-    // The high half: hash tables use the low bits, and a table whose keys agree in them would degrade.
-    return static_cast<unsigned>((hash >> 32) * shards_.size() >> 32);
+    // The low half: flat tables place by the high bits, and a shard's tables hold only keys of one shard. By the same
+    // bits they would crowd into a fraction of the slots (measured: a lookup 20 times slower).
+    return static_cast<unsigned>((hash & 0xffffffff) * shards_.size() >> 32);
   }
   /// The shard with the fewest connections. [any thread]
   Shard& least_loaded();

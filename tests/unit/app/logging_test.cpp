@@ -4,11 +4,11 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,6 +17,16 @@
 
 namespace hubbub::app {
 namespace {
+
+// The line with each digit of its first `count` characters as 9.
+std::string shape(std::string line, std::size_t count = std::string::npos) {
+  for (std::size_t i = 0; i < std::min(count, line.size()); ++i) {
+    if (line[i] >= '0' && line[i] <= '9') line[i] = '9';
+  }
+  return line;
+}
+
+constexpr std::size_t kTimeLength = 24;
 
 class Logging : public ::testing::Test {
  protected:
@@ -53,9 +63,8 @@ TEST_F(Logging, TextLinesHaveTimeLevelShardAndMessage) {
   spdlog::warn("hello {}", 2);
   const auto found = lines();
   ASSERT_EQ(found.size(), 2U);
-  const std::string time = R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z )";
-  EXPECT_TRUE(std::regex_match(found[0], std::regex(time + "info  hello 1"))) << found[0];
-  EXPECT_TRUE(std::regex_match(found[1], std::regex(time + R"(warn  \[shard 2\] hello 2)"))) << found[1];
+  EXPECT_EQ(shape(found[0], kTimeLength), "9999-99-99T99:99:99.999Z info  hello 1");
+  EXPECT_EQ(shape(found[1], kTimeLength), "9999-99-99T99:99:99.999Z warn  [shard 2] hello 2");
 }
 
 TEST_F(Logging, AMessageStaysOnItsLineWhateverAClientPutIntoIt) {
@@ -79,8 +88,7 @@ TEST_F(Logging, JsonLinesAreWholeObjectsWhateverIsLogged) {
   EXPECT_EQ(line.at("level"), "error");
   EXPECT_EQ(line.at("shard"), 3);
   EXPECT_FALSE(line.contains("logger"));
-  EXPECT_TRUE(
-      std::regex_match(line.at("ts").get<std::string>(), std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)")));
+  EXPECT_EQ(shape(line.at("ts")), "9999-99-99T99:99:99.999Z");
   EXPECT_EQ(nlohmann::json::parse(found[1]).at("logger"), "other");
   EXPECT_EQ(nlohmann::json::parse(found[1]).at("level"), "error");
 }
@@ -148,9 +156,10 @@ TEST_F(Logging, NoLineIsLostOrTornWhenThreadsLogDuringRotation) {
   }
   for (auto& thread : threads) thread.join();
   std::size_t whole = 0;
-  const std::regex shape(".* info  thread \\d line \\d+ end");
+  const std::string wanted = "9999-99-99T99:99:99.999Z info  thread 9 line ";
   for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
-    for (const auto& line : lines(entry.path().filename().string())) whole += std::regex_match(line, shape) ? 1 : 0;
+    for (const auto& line : lines(entry.path().filename().string()))
+      whole += shape(line).starts_with(wanted) && line.ends_with(" end") ? 1 : 0;
   }
   EXPECT_EQ(whole, static_cast<std::size_t>(kThreads * kLines));
 }
