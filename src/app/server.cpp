@@ -156,7 +156,6 @@ class Server {
       if (error) return;
       if (signal == SIGHUP) {
         reopen_log();
-        spdlog::info("log reopened");
       } else if (!context_.stopping.exchange(true)) {
         spdlog::info("signal {}: stopping, {} sessions", signal, manager_.session_count());
         begin_stop();

@@ -36,7 +36,7 @@ void ConnectionManager::post_event(unsigned index, TopicKind kind, const base::S
   SessionShard* side = sessions_[index].get();
   if (shards_[index].try_post([side, kind, topic, event] { side->deliver(kind, topic, event); })) return;
   if (event->lane == Lane::kKept) {
-    side->owe(kind, topic);
+    side->owe(kind, topic, event->seq);
   } else {
     side->count_dropped();
   }

@@ -221,6 +221,7 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
     answer->topic = request->topic;
     answer->attempt = request->attempt;
     answer->error = ErrorCode::kBrokerUnavailable;
+    if (is_room && !request->already) failed_joins_[request->asker.session].push_back(request->topic);
     protocol::append_event(answer->json, protocol::ErrorEvent{.id = request->asker.id, .code = *answer->error});
     send(std::move(answer));
   }
@@ -294,7 +295,18 @@ std::string HomeShard::joined_json(const Room& room, const AttachRequest& reques
   return json;
 }
 
+bool HomeShard::forget_failed_join(const DetachRequest& request) {
+  const auto failed = failed_joins_.find(request.session);
+  if (failed == failed_joins_.end()) return false;
+  const auto room = std::find(failed->second.begin(), failed->second.end(), request.topic);
+  if (room == failed->second.end()) return false;
+  failed->second.erase(room);
+  if (failed->second.empty()) failed_joins_.erase(failed);
+  return true;
+}
+
 void HomeShard::detach_room(const DetachRequest& request) {
+  if (forget_failed_join(request)) return;
   Room* room = find_room(request.topic);
   if (room == nullptr) return;
   const bool waiting_for_broker = room->extras && room->extras->waiting;

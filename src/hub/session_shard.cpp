@@ -34,6 +34,7 @@ SessionShard::SessionShard(ConnectionManager& manager, runtime::Shard& shard)
   retry_timer_.on_expire = [](base::Timer& timer) { static_cast<RetryTimer&>(timer).side->retry_refills(); };
   shard_.set_before_flush([this] {
     seal_all();
+    if (!continuing_.empty()) continue_refills();
     if (has_debts_.load(std::memory_order_relaxed)) settle_debts();
   });
 }
@@ -131,6 +132,9 @@ Membership& SessionShard::add_membership(Session& session, Topic& topic) {
 
 void SessionShard::drop_membership(Session& session, Membership& membership) {
   Topic& topic = *membership.topic;
+  if (session.pressure_) {
+    std::erase_if(session.pressure_->conflated, [&](const auto& waiting) { return waiting.topic == &topic; });
+  }
   if (membership.state != Membership::State::kJoining) {
     if (membership.index < topic.live) {
       make_lagging(session, membership);
@@ -189,6 +193,14 @@ void SessionShard::make_lagging(Session& session, Membership& membership) {
   membership.sent_seq = topic.last_seq;
 }
 
+/// There are events up to `seq`, and not all of them come by mail: what members were not sent they read from the
+/// stream.
+void SessionShard::advance(Topic& topic, std::uint64_t seq) {
+  if (seq <= topic.last_seq) return;
+  lag_all(topic);
+  topic.last_seq = seq;
+}
+
 void SessionShard::lag_all(Topic& topic) {
   while (topic.live != 0) {
     const Topic::Member member = topic.members[0];
@@ -214,19 +226,22 @@ void SessionShard::attached(const Attached& answer) {
   if (answer.error) {
     if (answer.kind == TopicKind::kWatch) --session.watches_;
     if (answer.kind == TopicKind::kInbox) session.outbound_->close(protocol::CloseCode::kInternalError);
+    if (answer.kind == TopicKind::kRoom) {  // a leave for each join, also a failed one
+      manager_.post_home(answer.topic,
+                         [request = DetachRequest{session.id_, answer.kind, answer.topic, session.user_, {}}](
+                             HomeShard& home) mutable { home.detach(std::move(request)); });
+    }
     drop_membership(session, *membership);
     return;
   }
   Topic& topic = *membership->topic;
-  if (answer.seq > topic.last_seq) {
-    lag_all(topic);  // what others were not sent, because the mailbox was full, they read from the stream
-    topic.last_seq = answer.seq;
-  }
+  advance(topic, answer.seq);  // others were not sent it if the mailbox was full
   // A session that is behind already is in no state to take part live: it goes on where its refill will start.
   const bool behind = session.pressure_ && session.pressure_->marked;
   const bool now_attached = answer.kind == TopicKind::kInbox;
   if (now_attached) session.attached_ = true;
-  const bool live = answer.kind == TopicKind::kWatch || (!answer.replay_after && !behind);
+  const bool owes = answer.replay_after || answer.seq < topic.last_seq;
+  const bool live = answer.kind == TopicKind::kWatch || (!owes && !behind);
   add_member(session, *membership, live);
   if (!live) {
     membership->sent_seq = answer.replay_after.value_or(answer.seq);
@@ -269,7 +284,7 @@ void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const E
   Topic& topic = *found;
   if (event->seq != 0) {
     if (event->seq <= topic.last_seq) return;  // an attach has been ahead of it
-    if (event->seq != topic.last_seq + 1) lag_all(topic);
+    advance(topic, event->seq - 1);
     topic.last_seq = event->seq;
   }
   const bool kept = event->lane == Lane::kKept;
@@ -294,7 +309,7 @@ void SessionShard::deliver_one_by_one(Topic& topic, const Event& event, const Ev
     Session& session = *topic.members[i].session;
     if (session.id_ == event.exclude_session) continue;
     if (event.lane == Lane::kEphemeral && session.pressure_) {
-      conflate(session, ref);
+      conflate(session, topic, ref);
       continue;
     }
     runtime::BatchRef& batch = batches[static_cast<std::size_t>(session.framing_)];
@@ -349,17 +364,17 @@ void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_v
 
 // --------------------------------------------------------------------------------------------------------- pressure
 
-void SessionShard::conflate(Session& session, const EventRef& event) {
+void SessionShard::conflate(Session& session, const Topic& topic, const EventRef& event) {
   auto& kept = session.pressure_->conflated;
   if (!event->conflate_key.empty()) {
-    for (EventRef& known : kept) {
-      if (known->conflate_key != event->conflate_key) continue;
-      known = event;
+    for (auto& known : kept) {
+      if (known.event->conflate_key != event->conflate_key) continue;
+      known.event = event;
       counters_.ephemera_conflated.add();
       return;
     }
     if (kept.size() < kMaxConflated) {
-      kept.push_back(event);
+      kept.push_back({&topic, event});
       return;
     }
   }
@@ -391,11 +406,12 @@ void SessionShard::on_blocked(Session& session) {
 }
 
 void SessionShard::on_drained(Session& session) {
-  if (!session.pressure_) return;
-  const std::unique_ptr<Pressure> pressure = std::move(session.pressure_);
-  shard_.wheel().cancel(*pressure);
-  --pressured_;
-  for (const EventRef& event : pressure->conflated) send(session, event->json);
+  if (session.pressure_) {
+    const std::unique_ptr<Pressure> pressure = std::move(session.pressure_);
+    shard_.wheel().cancel(*pressure);
+    --pressured_;
+    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
+  }
   refill_next(session);
 }
 
@@ -410,16 +426,25 @@ void SessionShard::on_grace_over(Pressure& pressure) {
   pressure.session->outbound_->close(protocol::CloseCode::kSlowConsumer);
 }
 
-void SessionShard::refill_next(Session& session, const Membership* after) {
+void SessionShard::refill_next(Session& session, std::size_t first) {
   auto& all = session.memberships_;
-  const std::size_t start = after == nullptr ? 0 : static_cast<std::size_t>(after - all.data()) + 1;
   Membership* next = nullptr;
   for (std::size_t i = 0; i < all.size(); ++i) {
-    Membership& membership = all[(start + i) % all.size()];
+    Membership& membership = all[(first + i) % all.size()];
     if (membership.state == Membership::State::kRefilling) return;
     if (membership.state == Membership::State::kLagging && next == nullptr) next = &membership;
   }
   if (next != nullptr) request_refill(session, *next);
+}
+
+// A page a turn, with its flush between them: however long a stream is, a session holds no more of it than its socket
+// does not take.
+void SessionShard::continue_refills() {
+  for (const auto& [id, first] : std::exchange(continuing_, {})) {
+    Session* session = find_session(id);
+    // Else on_drained goes on.
+    if (session != nullptr && !session->outbound_->is_blocked()) refill_next(*session, first);
+  }
 }
 
 void SessionShard::retry_refills() {
@@ -477,28 +502,29 @@ void SessionShard::refilled(const Refilled& answer) {
     return;
   }
   if (session.pressure_ && session.pressure_->marked) return;  // on_drained goes on
-  if (membership->sent_seq >= topic.last_seq) make_live(session, *membership);
-  if (!session.outbound_->is_blocked()) refill_next(session, membership);
+  advance(topic, membership->sent_seq);                        // the page was read after mail that did not fit
+  if (membership->sent_seq == topic.last_seq) make_live(session, *membership);
+  continuing_.emplace_back(session.id_, static_cast<std::size_t>(membership - session.memberships_.data()) + 1);
 }
 
-void SessionShard::owe(TopicKind kind, const base::SharedString& id) {
+void SessionShard::owe(TopicKind kind, const base::SharedString& id, std::uint64_t seq) {
   const std::lock_guard lock(debts_mutex_);
-  for (const auto& [known_kind, known] : debts_) {
-    if (known_kind == kind && known == id) return;
-  }
-  debts_.emplace_back(kind, id);
+  std::uint64_t& owed = debts_[index_of(kind)][id];
+  owed = std::max(owed, seq);
   has_debts_.store(true, std::memory_order_relaxed);
 }
 
 void SessionShard::settle_debts() {
-  std::vector<std::pair<TopicKind, base::SharedString>> debts;
+  std::array<Debts, kTopicKindCount> debts;
   {
     const std::lock_guard lock(debts_mutex_);
     debts.swap(debts_);
     has_debts_.store(false, std::memory_order_relaxed);
   }
-  for (const auto& [kind, id] : debts) {
-    if (Topic* topic = find_topic(kind, id)) lag_all(*topic);
+  for (std::size_t kind = 0; kind < kTopicKindCount; ++kind) {
+    for (const auto& [id, seq] : debts[kind]) {
+      if (Topic* topic = topics_[kind].find(id)) advance(*topic, seq);
+    }
   }
 }
 

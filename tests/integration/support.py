@@ -345,14 +345,21 @@ class RawSocket:
             size = struct.unpack("!Q", self.take(8))[0]
         return first, self.take(size)
 
-    def read_event(self, type_, **fields):
-        """The next event of this kind; others and pings are skipped."""
+    def next_event(self):
+        """The next event, pings skipped; a close frame is a failure."""
         while True:
             first, payload = self.read_frame()
+            if first == 0x88:
+                raise AssertionError(f"closed with {int.from_bytes(payload[:2], 'big')}")
             if first & 0x0f == 1:
-                event = json.loads(payload)
-                if event["type"] == type_ and all(event.get(k) == v for k, v in fields.items()):
-                    return event
+                return json.loads(payload)
+
+    def read_event(self, type_, **fields):
+        """The next event of this kind; others are skipped."""
+        while True:
+            event = self.next_event()
+            if event["type"] == type_ and all(event.get(k) == v for k, v in fields.items()):
+                return event
 
 
 def main():

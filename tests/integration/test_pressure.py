@@ -1,7 +1,6 @@
 """Slow readers and dead peers: sockets that a decent client would not be."""
 
 import asyncio
-import json
 import socket
 import time
 
@@ -92,10 +91,7 @@ class SlowButAlive(Stuck):
         seqs, typing, gaps = [], 0, []
         raw.socket.settimeout(2 * WAIT_S)
         while not seqs or seqs[-1] < last:
-            first, payload = raw.read_frame()
-            if first & 0x0f != 1:
-                continue
-            event = json.loads(payload)
+            event = raw.next_event()
             if event["type"] == "message":
                 seqs.append(event["seq"])
             elif event["type"] == "typing_start":
@@ -139,8 +135,7 @@ class GapIsTold(Stuck):
             covered = []
             raw.socket.settimeout(2 * WAIT_S)
             while not covered or covered[-1] < COUNT:
-                first, payload = raw.read_frame()
-                event = json.loads(payload) if first & 0x0f == 1 else {"type": ""}
+                event = raw.next_event()
                 if event["type"] == "message":
                     covered.append(event["seq"])
                 elif event["type"] == "gap":

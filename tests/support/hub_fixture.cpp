@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/system/errc.hpp>
 #include <cstdlib>
 #include <stdexcept>
 #include <utility>
@@ -23,6 +24,42 @@ std::string text_of(const Json& event, const char* key) {
   return found->is_string() ? found->get<std::string>() : found->dump();
 }
 
+/// A MemoryBroker that fails, or answers late, when told to.
+class FaultyBroker final : public broker::Broker {
+ public:
+  FaultyBroker(std::unique_ptr<broker::Broker> broker, BrokerFaults& faults)
+      : broker_(std::move(broker)), faults_(faults) {}
+
+  void publish(const broker::StreamKey& key, broker::Publication publication, PublishDone done) override {
+    run<broker::Published>(
+        std::move(done), [&](PublishDone answer) { broker_->publish(key, std::move(publication), std::move(answer)); });
+  }
+  void subscribe(const broker::StreamKey& key, SubscribeDone done) override {
+    run<broker::Position>(std::move(done), [&](SubscribeDone answer) { broker_->subscribe(key, std::move(answer)); });
+  }
+  void unsubscribe(const broker::StreamKey& key) override { broker_->unsubscribe(key); }
+  void read(const broker::StreamKey& key, const broker::ReadRange& range, ReadDone done) override {
+    run<broker::Page>(std::move(done), [&](ReadDone answer) { broker_->read(key, range, std::move(answer)); });
+  }
+  void sweep() override { broker_->sweep(); }
+
+ private:
+  template <class T, class Done, class F>
+  void run(Done done, F&& ask) {
+    if (!faults_.slow) {
+      if (!faults_.down) return ask(std::move(done));
+      return done(boost::system::errc::make_error_code(boost::system::errc::not_connected));
+    }
+    base::Result<T> result = boost::system::errc::make_error_code(boost::system::errc::not_connected);
+    if (!faults_.down) ask([&result](base::Result<T> answer) { result = std::move(answer); });
+    faults_.waiting.emplace_back([done = std::move(done), result = std::make_shared<base::Result<T>>(std::move(
+                                                              result))]() mutable { done(std::move(*result)); });
+  }
+
+  std::unique_ptr<broker::Broker> broker_;
+  BrokerFaults& faults_;
+};
+
 }  // namespace
 
 Json join(std::string_view room) { return {{"type", "join_room"}, {"room_id", room}}; }
@@ -35,8 +72,8 @@ Json direct(std::string_view to_user, const Json& content) {
 }
 
 std::string brief(const Json& event) {
-  static constexpr std::array kUntold = {"type", "epoch", "timestamp", "session_id", "session_key", "server_id",
-                                         "heartbeat_ms", "from_session", "last_seen", "message"};
+  static constexpr std::array kUntold = {"type",      "epoch",        "timestamp",    "session_id", "session_key",
+                                         "server_id", "heartbeat_ms", "from_session", "last_seen",  "message"};
   const std::string type = event.value("type", "?");
   const bool stored = type == "message" || type == "direct_message";
   std::string line = type;
@@ -183,8 +220,10 @@ std::vector<std::string> Client::heard(std::string_view prefix) {
 HubFixture::HubFixture(HubOptions options)
     : pool(options.shards, options.mailbox_max, clock),
       manager(pool, options.limits,
-              [this, limits = options.broker](runtime::Shard&, broker::BrokerSink& sink) {
-                return std::make_unique<broker::MemoryBroker>(clock, limits, sink);
+              [this, &options](runtime::Shard&, broker::BrokerSink& sink) -> std::unique_ptr<broker::Broker> {
+                auto memory = std::make_unique<broker::MemoryBroker>(clock, options.broker, sink);
+                if (options.faults == nullptr) return memory;
+                return std::make_unique<FaultyBroker>(std::move(memory), *options.faults);
               }),
       by_shard_(options.shards) {}
 
@@ -219,7 +258,7 @@ void HubFixture::end(Client& client) {
   });
 }
 
-void HubFixture::send(Client& client, std::string text) {
+void HubFixture::send_text(Client& client, std::string text) {
   pool[client.shard].post([&client, text = std::move(text)] {
     if (client.session != nullptr && !client.outbound->closed) client.session->receive(text);
   });

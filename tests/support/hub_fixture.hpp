@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "hubbub/base/clock.hpp"
+#include "hubbub/base/function.hpp"
 #include "hubbub/broker/memory_broker.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/hub/session_shard.hpp"
@@ -100,30 +101,41 @@ struct Client {
   std::vector<std::string> heard(std::string_view prefix);
 };
 
+/// What may be wrong with the brokers of a hub.
+struct BrokerFaults {
+  bool down = false;  ///< whatever is asked fails
+  bool slow = false;  ///< answers wait for release()
+  std::vector<base::InlineFunction<void(), 512>> waiting;
+  /// On the shard's thread.
+  void release() {
+    for (auto& answer : std::exchange(waiting, {})) answer();
+  }
+};
+
 struct HubOptions {
   unsigned shards = 1;
   hub::Limits limits{.server_id = "n1"};
   broker::MemoryBrokerLimits broker{};
   std::size_t mailbox_max = 65536;
+  BrokerFaults* faults = nullptr;
 };
 
-/// The hub on shards that the test drives by hand, all of them in its own thread and on its own clock. What a shard does
-/// happens in turn(); nothing ever waits.
+/// The hub on shards that the test drives by hand, all of them in its own thread and on its own clock. What a shard
+/// does happens in turn(); nothing ever waits.
 class HubFixture {
  public:
   explicit HubFixture(HubOptions options = {});
 
   /// Opens a session; `connected` comes when the shards have turned. Clients go round the shards unless told.
-  Client& open(std::string user, std::optional<unsigned> shard = {},
-               hub::Framing framing = hub::Framing::kWebSocket);
+  Client& open(std::string user, std::optional<unsigned> shard = {}, hub::Framing framing = hub::Framing::kWebSocket);
   /// As open, settled; `connected` is taken.
   Client& connect(std::string user, std::optional<unsigned> shard = {},
                   hub::Framing framing = hub::Framing::kWebSocket);
   /// The connection ends.
   void end(Client& client);
   /// The session gets `text` from its client in its shard's next turn.
-  void send(Client& client, std::string text);
-  void send(Client& client, const Json& command) { send(client, command.dump()); }
+  void send_text(Client& client, std::string text);
+  void send(Client& client, const Json& command) { send_text(client, command.dump()); }
   /// Sends, settles and gives what the client heard.
   std::vector<std::string> tell(Client& client, const Json& command);
 

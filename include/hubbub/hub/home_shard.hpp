@@ -128,6 +128,7 @@ class HomeShard final : public broker::BrokerSink {
   void detach_room(const DetachRequest& request);
   void detach_inbox(const DetachRequest& request);
   void detach_watch(const DetachRequest& request);
+  bool forget_failed_join(const DetachRequest& request);
   void subscribed(const broker::StreamKey& key, base::Result<broker::Position> position);
   void answer_publish(const PublishRequest& request, const base::Result<broker::Published>& result,
                       std::size_t sessions);
@@ -160,6 +161,8 @@ class HomeShard final : public broker::BrokerSink {
   boost::unordered_flat_map<base::SharedString, std::int64_t, base::SharedStringHash, base::SharedStringEqual>
       last_seen_ms_;
   std::deque<base::SharedString> last_seen_order_;
+  /// Joins that failed, until the leave that follows each of them: it must take nobody's place in the room.
+  boost::unordered_flat_map<SessionId, std::vector<base::SharedString>> failed_joins_;
   struct SweepTimer : base::Timer {
     HomeShard* home = nullptr;
   } sweep_timer_;

@@ -43,7 +43,11 @@ struct Pressure : base::Timer {
   Session* session = nullptr;
   std::int64_t progress_ms = 0;  ///< when the socket last took something
   bool marked = false;           ///< kept events have given way to marks
-  std::vector<EventRef> conflated;
+  struct Conflated {
+    const Topic* topic;
+    EventRef event;
+  };
+  std::vector<Conflated> conflated;  ///< ephemera that wait; none outlives its session's membership
 };
 
 /// One attachment of one user over one transport. Lives and dies on one shard; all methods [shard].

@@ -45,8 +45,9 @@ class SessionShard {
   /// A part of an answer that several home shards give; the last makes the ack.
   void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count);
 
-  /// Events of this topic were not posted because the mailbox was full: its members owe them. [any thread]
-  void owe(TopicKind kind, const base::SharedString& id);
+  /// Events of this topic up to `seq` were not posted because the mailbox was full: its members owe them.
+  /// [any thread]
+  void owe(TopicKind kind, const base::SharedString& id, std::uint64_t seq);
   void count_dropped() { dropped_at_mailbox_.fetch_add(1, std::memory_order_relaxed); }  // [any thread]
   std::uint64_t dropped_at_mailbox() const { return dropped_at_mailbox_.load(std::memory_order_relaxed); }
 
@@ -94,15 +95,17 @@ class SessionShard {
   void seal_all();
   void deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref);
   void send(Session& session, std::string_view json);
-  void conflate(Session& session, const EventRef& event);
+  void conflate(Session& session, const Topic& topic, const EventRef& event);
   void on_blocked(Session& session);
   void on_drained(Session& session);
   void on_grace_over(Pressure& pressure);
   void request_refill(Session& session, Membership& membership);
   /// Asks for the next page that the session owes, unless one is on its way: one at a time bounds what a session that
   /// is behind in many rooms can draw in.
-  void refill_next(Session& session, const Membership* after = nullptr);
+  void refill_next(Session& session, std::size_t first = 0);
+  void advance(Topic& topic, std::uint64_t seq);
   void lag_all(Topic& topic);
+  void continue_refills();
   void retry_refills();
   void settle_debts();
   void close(Session& session);
@@ -126,14 +129,17 @@ class SessionShard {
   struct RetryTimer : base::Timer {
     SessionShard* side = nullptr;
   } retry_timer_;
-  std::vector<SessionId> retries_;  // sessions whose refill failed: the broker is away
+  std::vector<SessionId> retries_;                             // sessions whose refill failed: the broker is away
+  std::vector<std::pair<SessionId, std::size_t>> continuing_;  // got a page in this turn; where to look for the next
   std::uint64_t next_attempt_ = 1;
   std::string scratch_;
 
   std::atomic<bool> has_debts_{false};
   std::atomic<std::uint64_t> dropped_at_mailbox_{0};
   std::mutex debts_mutex_;
-  std::vector<std::pair<TopicKind, base::SharedString>> debts_;
+  using Debts =
+      boost::unordered_flat_map<base::SharedString, std::uint64_t, base::SharedStringHash, base::SharedStringEqual>;
+  std::array<Debts, kTopicKindCount> debts_;  // topic to newest event owed
 };
 
 }  // namespace hubbub::hub

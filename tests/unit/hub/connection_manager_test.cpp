@@ -169,7 +169,7 @@ TEST_P(ConnectionManagerTest, PassesContentOnByteForByte) {
   Client& ann = hub.connect("ann");
   hub.tell(ann, join("lobby"));
   const std::string content = R"([ 1.50 ,"\u00e9" , {}  ,1e2])";
-  hub.send(ann, R"({"type":"room_message","room_id":"lobby","content":)" + content + "}");
+  hub.send_text(ann, R"({"type":"room_message","room_id":"lobby","content":)" + content + "}");
   hub.settle();
   EXPECT_NE(ann.outbound->wire.find(R"("content":)" + content + ","), std::string::npos) << ann.outbound->wire;
 }
@@ -254,8 +254,10 @@ TEST_P(ConnectionManagerTest, SendsNothingOfTheRoomAfterALeaveInMidTurn) {
     side.deliver(TopicKind::kRoom, id, event(2, R"({"type":"two"})"));
   });
   hub.turn(0);
-  EXPECT_EQ(ann.heard(), lines("one", "two"));
   EXPECT_EQ(bob.heard(), lines("one"));
+  hub.settle();
+  EXPECT_EQ(ann.heard(), lines("one", "two", "user_left bob " + room));
+  EXPECT_EQ(bob.heard(), lines());
 }
 
 TEST_P(ConnectionManagerTest, ReadsTheBatchOfTheTurnOnlyFromItsJoinOn) {
@@ -269,10 +271,9 @@ TEST_P(ConnectionManagerTest, ReadsTheBatchOfTheTurnOnlyFromItsJoinOn) {
   hub.send(bob, join(room));
   hub.send(ann, say(room, 2));
   hub.turn(0);
-  EXPECT_EQ(bob.heard(), lines("joined " + room + " 1 [ann,bob] 2", "user_joined bob " + room,
-                                       "message 2 " + room + " ann 2"));
-  EXPECT_EQ(ann.heard("message"),
-              lines("message 1 " + room + " ann 1", "message 2 " + room + " ann 2"));
+  EXPECT_EQ(bob.heard(),
+            lines("joined " + room + " 1 [ann,bob] 2", "user_joined bob " + room, "message 2 " + room + " ann 2"));
+  EXPECT_EQ(ann.heard("message"), lines("message 1 " + room + " ann 1", "message 2 " + room + " ann 2"));
 }
 
 TEST_P(ConnectionManagerTest, GivesBothFramingsOfARoomTheSameEvents) {
@@ -345,8 +346,8 @@ TEST_P(ConnectionManagerTest, LeavesAllRoomsOfASessionThatEnds) {
   hub.settle();
   std::vector<std::string> heard = bob.heard();
   std::sort(heard.begin(), heard.end());
-  EXPECT_EQ(heard, lines("user_left ann r0", "user_left ann r1", "user_left ann r2", "user_left ann r3",
-                         "user_left ann r4"));
+  EXPECT_EQ(heard,
+            lines("user_left ann r0", "user_left ann r1", "user_left ann r2", "user_left ann r3", "user_left ann r4"));
   EXPECT_EQ(hub.tell(bob, join("r0")), lines("joined r0 0 [bob] 1 already"));
 }
 
@@ -355,7 +356,7 @@ TEST_P(ConnectionManagerTest, SurvivesSessionsThatEndWithTheirJoinOnItsWay) {
   hub.tell(bob, join("lobby"));
   bob.take();
   for (int i = 0; i < 4; ++i) {
-    Client& ann = hub.open("ann");
+    Client& ann = hub.connect("ann");
     hub.send(ann, join("lobby"));
     hub.turn(ann.shard);
     hub.end(ann);
@@ -367,6 +368,29 @@ TEST_P(ConnectionManagerTest, SurvivesSessionsThatEndWithTheirJoinOnItsWay) {
     EXPECT_EQ(heard[i], i % 2 == 0 ? "user_joined ann lobby" : "user_left ann lobby");
   }
   EXPECT_EQ(hub.tell(bob, join("lobby")), lines("joined lobby 0 [bob] 1 already"));
+  EXPECT_EQ(hub.manager.session_count(), 1U);
+}
+
+TEST_P(ConnectionManagerTest, SaysConnectedFirstWhateverAnEagerClientSays) {
+  Client& ann = hub.open("ann");
+  Json ping = {{"type", "ping"}, {"id", 1}};
+  hub.send(ann, ping);
+  hub.send(ann, join("lobby"));
+  hub.send(ann, say("lobby", "hi"));
+  hub.settle();
+  EXPECT_EQ(ann.heard(), lines("connected ann not resumed", "pong 1", "joined lobby 0 [ann] 1", "user_joined ann lobby",
+                               "message 1 lobby ann hi"));
+}
+
+TEST_P(ConnectionManagerTest, DropsWhatAnEagerClientSaidWhenItEndsAtOnce) {
+  Client& bob = hub.connect("bob");
+  hub.tell(bob, join("lobby"));
+  bob.take();
+  Client& ann = hub.open("ann", GetParam() - 1);
+  hub.send(ann, join("lobby"));
+  hub.end(ann);
+  hub.settle();
+  EXPECT_EQ(hub.tell(bob, join("lobby")).back(), "joined lobby 0 [bob] 1 already");
   EXPECT_EQ(hub.manager.session_count(), 1U);
 }
 
