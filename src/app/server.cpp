@@ -22,6 +22,7 @@
 #include "hubbub/broker/memory_broker.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/runtime/shard_pool.hpp"
+#include "hubbub/transport/http_session.hpp"
 #include "hubbub/transport/listener.hpp"
 #include "hubbub/transport/shard_transport.hpp"
 #include "hubbub/transport/websocket_connection.hpp"
@@ -77,6 +78,10 @@ transport::TransportOptions transport_options(const Settings& settings) {
   options.max_sessions = settings.max_sessions;
   options.max_connections_per_address = settings.max_connections_per_address;
   options.compression = settings.compression;
+  options.sse_keepalive_ms = settings.sse_keepalive.count();
+  options.sse_retry_ms = settings.sse_retry.count();
+  options.session_linger_ms = settings.session_linger.count();
+  options.poll_timeout_max_ms = settings.poll_timeout_max.count();
   return options;
 }
 
@@ -105,9 +110,11 @@ class Server {
         signals_(main_io_, SIGTERM, SIGINT, SIGHUP),
         stop_timer_(main_io_) {
     transport::add_websocket_routes(context_.router, settings.test_echo);
+    transport::add_http_session_routes(context_.router);
     api::add_status_routes(context_);
     for (unsigned i = 0; i < pool_.size(); ++i) {
       transports_.push_back(std::make_unique<transport::ShardTransport>(context_, pool_[i]));
+      context_.transports.push_back(transports_.back().get());
       pool_[i].post([i] { base::set_thread_shard(static_cast<int>(i)); });
     }
   }

@@ -34,7 +34,8 @@ Problem check_server_id(std::string_view value) {
 using Type = SettingType;
 
 constexpr std::string_view kNode = "Node", kLog = "Logging", kHttp = "HTTP and WebSocket",
-                           kLimits = "Sessions and rooms", kStreams = "Streams and memory broker", kRuntime = "Runtime";
+                           kSse = "Server-Sent Events and polling", kLimits = "Sessions and rooms",
+                           kStreams = "Streams and memory broker", kRuntime = "Runtime";
 
 // One row a setting, so that it reads as a table.
 // clang-format off
@@ -87,6 +88,15 @@ const std::array kTable{
     .text = "Messages below this size are sent as they are."},
   SettingRow{.group = kHttp, .key = "compression_level", .type = Type::kCount, .member = &Settings::compression_level, .min = 1, .max = 9,
     .text = "1 is fast, 9 is small."},
+
+  SettingRow{.group = kSse, .key = "sse_keepalive", .type = Type::kDuration, .member = &Settings::sse_keepalive, .min = 10, .max = kHour,
+    .text = "An event stream that has been silent for so long gets a comment, so that proxies keep it open."},
+  SettingRow{.group = kSse, .key = "sse_retry", .type = Type::kDuration, .member = &Settings::sse_retry, .max = kHour,
+    .text = "How long a browser waits before it opens a broken event stream again."},
+  SettingRow{.group = kSse, .key = "session_linger", .type = Type::kDuration, .member = &Settings::session_linger, .max = kHour,
+    .text = "How long a session over SSE or polling stays when its connection has ended: a client that is back by then has neither left nor joined."},
+  SettingRow{.group = kSse, .key = "poll_timeout_max", .type = Type::kDuration, .member = &Settings::poll_timeout_max, .min = 1, .max = kHour,
+    .text = "The longest that a poll may ask to wait."},
 
   SettingRow{.group = kLimits, .key = "max_sessions", .type = Type::kCount, .member = &Settings::max_sessions, .min = 1, .max = 100'000'000,
     .text = "Sessions on this node; past it a handshake is answered with 503."},

@@ -51,4 +51,8 @@ std::string ConnectionManager::session_key(SessionId id) const {
   return base::to_hex(std::span<const unsigned char>(mac, 16));
 }
 
+std::uint64_t ConnectionManager::session_key_tag(SessionId id) const {
+  return std::stoull(session_key(id).substr(0, 16), nullptr, 16);
+}
+
 }  // namespace hubbub::hub

@@ -1,5 +1,6 @@
 #include "hubbub/hub/event.hpp"
 
+#include "hubbub/protocol/sse.hpp"
 #include "hubbub/protocol/ws_frame.hpp"
 
 namespace hubbub::hub {
@@ -22,12 +23,21 @@ void Framer::append(std::string& out, Framing framing, const Event& event) {
 }
 
 void Framer::append(std::string& out, Framing framing, std::string_view json) {
-  if (framing == Framing::kWebSocketDeflate && json.size() >= deflate_min_bytes_) {
-    scratch_.clear();
-    deflater_.deflate(json, scratch_);
-    protocol::append_frame(out, protocol::Opcode::kText, scratch_, true);
-  } else {
-    protocol::append_frame(out, protocol::Opcode::kText, json);
+  switch (framing) {
+    case Framing::kWebSocketDeflate:
+      if (json.size() >= deflate_min_bytes_) {
+        scratch_.clear();
+        deflater_.deflate(json, scratch_);
+        return protocol::append_frame(out, protocol::Opcode::kText, scratch_, true);
+      }
+      [[fallthrough]];
+    case Framing::kWebSocket:
+      return protocol::append_frame(out, protocol::Opcode::kText, json);
+    case Framing::kSse:
+      return protocol::append_sse_event(out, json);
+    case Framing::kPoll:
+      out += json;
+      out += ',';
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "hubbub/base/random.hpp"
 #include "hubbub/hub/session_shard.hpp"
+#include "hubbub/protocol/cursor.hpp"
 #include "hubbub/protocol/event.hpp"
 
 namespace hubbub::hub {
@@ -167,7 +168,7 @@ void HomeShard::detach(DetachRequest request) {
       detach_watch(request);
       break;
   }
-  if (!request.ack.empty()) reply(request.session, std::move(request.ack));
+  if (!request.ack.empty()) reply(request.session, request.call, std::move(request.ack));
 }
 
 // A member is told that it joined only when the subscription stands: whatever is published after that reaches it.
@@ -184,7 +185,7 @@ void HomeShard::attach_room(std::unique_ptr<AttachRequest> request) {
 
 void HomeShard::attach_inbox(std::unique_ptr<AttachRequest> request) {
   User& user = user_for(request->topic);
-  if (user.subscription == Subscription::kStanding) return open_inbox(user, *request);
+  if (user.subscription == Subscription::kStanding) return open_inbox(user, std::move(request));
   if (!user.more().waiting) user.extras->waiting = std::make_unique<Waiting>();
   user.extras->waiting->push_back(std::move(request));
   if (user.subscription == Subscription::kPending) return;
@@ -209,10 +210,10 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
   }
   (is_room ? room->subscription : user->subscription) = position ? Subscription::kStanding : Subscription::kNone;
   if (position && is_room) room->position = *position;
-  if (position && !is_room) user->seq = position->seq;
+  if (position && !is_room) user->position = *position;
   for (auto& request : *waiting) {
     if (position) {
-      is_room ? join(*room, std::move(request)) : open_inbox(*user, *request);
+      is_room ? join(*room, std::move(request)) : open_inbox(*user, std::move(request));
       continue;
     }
     auto answer = std::make_unique<Attached>();
@@ -220,6 +221,7 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
     answer->kind = request->kind;
     answer->topic = request->topic;
     answer->attempt = request->attempt;
+    answer->call = request->asker.call;
     answer->error = ErrorCode::kBrokerUnavailable;
     if (is_room && !request->already) failed_joins_[request->asker.session].push_back(request->topic);
     protocol::append_event(answer->json, protocol::ErrorEvent{.id = request->asker.id, .code = *answer->error});
@@ -238,43 +240,58 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
 }
 
 void HomeShard::join(Room& room, std::unique_ptr<AttachRequest> request) {
-  if (request->already) return answer_join(*request, std::nullopt, std::nullopt, false);
+  if (request->already) return answer_join(*request, {}, false);
   const bool first = room.users.add(request->user);
   room.shards.add(shard_of(request->asker.session));
   ++room.sessions;
-  if (!request->since) return answer_join(*request, std::nullopt, std::nullopt, first);
+  if (!request->since) return answer_join(*request, {}, first);
   // Only how far back the stream reaches is asked here; the events themselves come as a refill, by the same path that
   // serves slow readers, and the session goes live behind them without a gap or a double.
   const broker::ReadRange range{.from = broker::ReadRange::From::kSince, .seq = *request->since, .limit = 0};
   broker_->read(StreamKey{StreamKind::kRoom, room.id}, range,
                 [this, first, request = std::move(request)](const base::Result<broker::Page>& page) {
-                  const std::uint64_t since = *request->since;
-                  std::optional<std::uint64_t> replay_after;
-                  bool recovered = false;
-                  if (page && since <= page->head_seq &&
-                      (request->epoch.empty() || request->epoch == base::to_hex(page->epoch))) {
-                    recovered = since + 1 >= page->first_seq;
-                    replay_after = recovered ? since : page->first_seq - 1;
-                  }
-                  answer_join(*request, recovered, replay_after, first);
+                  answer_join(*request, recover(*request, page), first);
                 });
 }
 
-void HomeShard::answer_join(const AttachRequest& request, std::optional<bool> recovered,
-                            std::optional<std::uint64_t> replay_after, bool announce) {
+HomeShard::Recovery HomeShard::recover(const AttachRequest& request, const base::Result<broker::Page>& page) {
+  Recovery recovery;
+  recovery.recovered = false;
+  if (!page || (!request.epoch.empty() && request.epoch != base::to_hex(page->epoch))) return recovery;
+  const std::uint64_t since = *request.since;
+  if (since > page->head_seq) {
+    recovery.ahead = !request.epoch.empty();
+    return recovery;
+  }
+  recovery.recovered = since + 1 >= page->first_seq;
+  recovery.replay_after = *recovery.recovered ? since : page->first_seq - 1;
+  return recovery;
+}
+
+void HomeShard::answer_join(const AttachRequest& request, const Recovery& recovery, bool announce) {
   Room* room = find_room(request.topic);
   if (room == nullptr) return;  // it left while the stream was read
+  if (recovery.ahead) tell_ahead(request, room->id.view());
   auto answer = std::make_unique<Attached>();
   answer->session = request.asker.session;
   answer->kind = TopicKind::kRoom;
   answer->topic = room->id;
   answer->attempt = request.attempt;
+  answer->call = request.asker.call;
   answer->already = request.already;
+  answer->epoch = room->position.epoch;
   answer->seq = room->position.seq;
-  answer->replay_after = replay_after;
-  answer->json = joined_json(*room, request, recovered);
+  answer->replay_after = recovery.replay_after;
+  answer->json = joined_json(*room, request, recovery.recovered);
   send(std::move(answer));
   if (announce) tell_joined_or_left(*room, request.user, true);
+}
+
+/// A cursor that is ahead is no way to go on, and silence would look like one.
+void HomeShard::tell_ahead(const AttachRequest& request, std::string_view room_id) {
+  std::string json;
+  protocol::append_event(json, protocol::ErrorEvent{.code = ErrorCode::kBadCursor, .room_id = room_id});
+  reply(request.asker.session, 0, std::move(json));
 }
 
 std::string HomeShard::joined_json(const Room& room, const AttachRequest& request, std::optional<bool> recovered) {
@@ -327,28 +344,59 @@ void HomeShard::detach_room(const DetachRequest& request) {
   drop_room(*room);
 }
 
-void HomeShard::open_inbox(User& user, const AttachRequest& request) {
-  auto answer = std::make_unique<Attached>();
-  answer->session = request.asker.session;
-  answer->kind = TopicKind::kInbox;
-  answer->topic = user.id;
-  answer->attempt = request.attempt;
+void HomeShard::open_inbox(User& user, std::unique_ptr<AttachRequest> request) {
   if (user.sessions.size() >= limits_.max_sessions_per_user) {
+    auto answer = std::make_unique<Attached>();
+    answer->session = request->asker.session;
+    answer->kind = TopicKind::kInbox;
+    answer->topic = user.id;
     answer->refused = true;
     return send(std::move(answer));
   }
-  user.sessions.push_back({request.asker.session, Status::kOnline});
-  answer->seq = user.seq;
+  user.sessions.push_back({request->asker.session, Status::kOnline});
+  if (!request->since) {
+    answer_inbox(*request, {});
+    return update_presence(user);
+  }
+  update_presence(user);
+  const broker::ReadRange range{.from = broker::ReadRange::From::kSince, .seq = *request->since, .limit = 0};
+  broker_->read(StreamKey{StreamKind::kInbox, user.id}, range,
+                [this, request = std::move(request)](const base::Result<broker::Page>& page) {
+                  answer_inbox(*request, recover(*request, page));
+                });
+}
+
+void HomeShard::answer_inbox(const AttachRequest& request, const Recovery& recovery) {
+  const User* user = find_user(request.topic);
+  if (user == nullptr) return;  // it went while the stream was read
+  auto answer = std::make_unique<Attached>();
+  answer->session = request.asker.session;
+  answer->kind = TopicKind::kInbox;
+  answer->topic = user->id;
+  answer->attempt = request.attempt;
+  answer->epoch = user->position.epoch;
+  answer->seq = user->position.seq;
+  answer->replay_after = recovery.replay_after;
   const std::string session_id = base::to_hex(request.asker.session);
   const std::string session_key = manager_.session_key(request.asker.session);
+  std::string cursor = request.cursor;
+  if (cursor.empty()) {
+    std::string scratch;
+    const std::uint64_t key_tag = request.lingers ? manager_.session_key_tag(request.asker.session) : 0;
+    protocol::CursorWriter writer(scratch, request.lingers ? request.asker.session : 0, key_tag);
+    writer.add({}, user->position.epoch, user->position.seq);
+    writer.finish(cursor, user->id.view());
+  }
   protocol::append_event(answer->json,
                          protocol::ConnectedEvent{.session_id = session_id,
                                                   .session_key = session_key,
-                                                  .user_id = user.id.view(),
+                                                  .user_id = user->id.view(),
                                                   .server_id = limits_.server_id,
-                                                  .heartbeat_ms = static_cast<std::uint64_t>(limits_.heartbeat_ms)});
+                                                  .heartbeat_ms = static_cast<std::uint64_t>(limits_.heartbeat_ms),
+                                                  .cursor = cursor,
+                                                  .recovered = recovery.recovered});
   send(std::move(answer));
-  update_presence(user);
+  if (recovery.ahead) tell_ahead(request, {});
 }
 
 void HomeShard::detach_inbox(const DetachRequest& request) {
@@ -403,7 +451,7 @@ void HomeShard::publish_to_room(std::unique_ptr<PublishRequest> request) {
   broker::Publication publication = std::move(request->publication);
   broker_->publish(key, std::move(publication),
                    [this, request = std::move(request)](const base::Result<broker::Published>& result) {
-                     if (!request->asker.id.empty() || !result) answer_publish(*request, result, SIZE_MAX);
+                     if (request->asker.wants_answer() || !result) answer_publish(*request, result, SIZE_MAX);
                    });
 }
 
@@ -424,7 +472,7 @@ void HomeShard::publish_direct(std::unique_ptr<PublishRequest> request) {
                    [this, request = std::move(request),
                     copy = std::move(copy)](const base::Result<broker::Published>& result) mutable {
                      const User* user = find_user(request->to_user);
-                     if (!request->asker.id.empty() || !result) {
+                     if (request->asker.wants_answer() || !result) {
                        answer_publish(*request, result, user == nullptr ? 0 : user->sessions.size());
                      }
                      if (!result || result->duplicate || !copy) return;
@@ -446,7 +494,7 @@ void HomeShard::answer_publish(const PublishRequest& request, const base::Result
   if (sessions != SIZE_MAX) ack.sessions = sessions;
   std::string json;
   protocol::append_event(json, ack);
-  reply(request.asker.session, std::move(json));
+  reply(request.asker, std::move(json));
 }
 
 // HOT PATH: encoded once here, whatever the number of members and shards.
@@ -464,7 +512,7 @@ void HomeShard::on_event(const StreamKey& key, std::uint64_t epoch, const broker
   } else {
     User* user = find_user(key.id);
     if (user == nullptr) return;
-    user->seq = stored.seq;
+    user->position = {epoch, stored.seq};
     for (auto session = user->sessions.begin(); session != user->sessions.end(); ++session) {
       // Once a shard: at the first of its sessions.
       const unsigned index = shard_of(session->id);
@@ -481,10 +529,11 @@ void HomeShard::broadcast(const Room& room, const EventRef& event) {
   room.shards.for_each([&](unsigned shard) { manager_.post_event(shard, TopicKind::kRoom, room.id, event); });
 }
 
-void HomeShard::history(HistoryRequest request) {
-  const StreamKey key = request.stream;
-  const broker::ReadRange range = request.range;
-  broker_->read(key, range, [this, request = std::move(request)](const base::Result<broker::Page>& page) {
+void HomeShard::history(std::unique_ptr<HistoryRequest> owned) {
+  const StreamKey key = owned->stream;
+  const broker::ReadRange range = owned->range;
+  broker_->read(key, range, [this, owned = std::move(owned)](const base::Result<broker::Page>& page) {
+    const HistoryRequest& request = *owned;
     if (!page) return reply_error(request.asker, ErrorCode::kBrokerUnavailable);
     const std::string epoch = base::to_hex(page->epoch);
     std::string json;
@@ -496,7 +545,7 @@ void HomeShard::history(HistoryRequest request) {
       writer.add(event.publication->type, event.id_ms, event.seq, event.publication->body);
     }
     writer.finish(page->more);
-    reply(request.asker.session, std::move(json));
+    reply(request.asker, std::move(json));
   });
 }
 
@@ -533,14 +582,14 @@ void HomeShard::signal(const Asker& asker, const base::SharedString& from, const
       if (to_session != 0 && session.id != to_session) continue;
       ++reached;
       manager_.post_sessions(shard_of(session.id),
-                             [id = session.id, json](SessionShard& side) { side.reply(id, *json); });
+                             [id = session.id, json](SessionShard& side) { side.reply(id, 0, *json); });
     }
   }
   if (reached == 0) return reply_error(asker, ErrorCode::kUserOffline);
-  if (asker.id.empty()) return;
+  if (!asker.wants_answer()) return;
   std::string json;
   protocol::append_event(json, protocol::AckEvent{.id = asker.id, .sessions = reached});
-  reply(asker.session, std::move(json));
+  reply(asker, std::move(json));
 }
 
 // ------------------------------------------------------------------------------------------------- typing and presence
@@ -633,14 +682,15 @@ void HomeShard::append_presence(std::string& out, const base::SharedString& user
   protocol::append_event(out, event);
 }
 
-void HomeShard::set_status(const base::SharedString& user_id, SessionId session_id, Status status, std::string ack) {
+void HomeShard::set_status(const base::SharedString& user_id, SessionId session_id, Status status, std::string ack,
+                           std::uint64_t call) {
   if (User* user = find_user(user_id)) {
     for (UserSession& session : user->sessions) {
       if (session.id == session_id) session.status = status;
     }
     update_presence(*user);
   }
-  if (!ack.empty()) reply(session_id, std::move(ack));
+  if (!ack.empty()) reply(session_id, call, std::move(ack));
 }
 
 void HomeShard::update_presence(User& user) {
@@ -666,15 +716,16 @@ void HomeShard::remember_last_seen(const base::SharedString& user) {
 
 // ------------------------------------------------------------------------------------------------------------ answers
 
-void HomeShard::reply(SessionId session, std::string json) {
-  manager_.post_sessions(shard_of(session),
-                         [session, json = std::move(json)](SessionShard& side) { side.reply(session, json); });
+void HomeShard::reply(SessionId session, std::uint64_t call, std::string json) {
+  manager_.post_sessions(shard_of(session), [session, call, json = std::move(json)](SessionShard& side) {
+    side.reply(session, call, json);
+  });
 }
 
 void HomeShard::reply_error(const Asker& asker, ErrorCode code) {
   std::string json;
   protocol::append_event(json, protocol::ErrorEvent{.id = asker.id, .code = code});
-  reply(asker.session, std::move(json));
+  reply(asker, std::move(json));
 }
 
 void HomeShard::send(std::unique_ptr<Attached> answer) {

@@ -1,5 +1,7 @@
 #include "hubbub/hub/session.hpp"
 
+#include <algorithm>
+
 #include "hubbub/hub/session_shard.hpp"
 
 namespace hubbub::hub {
@@ -14,5 +16,14 @@ void Session::progressed() {
 }
 void Session::drained() { shard_.on_drained(*this); }
 void Session::closed() { shard_.close(*this); }
+void Session::suspend() { shard_.suspend(*this); }
+void Session::resume(const protocol::Cursor* cursor, bool announce) { shard_.resume(*this, cursor, announce); }
+void Session::append_cursor(std::string& out, std::uint64_t key_tag) { shard_.append_cursor(*this, key_tag, out); }
+
+bool Session::is_settled() const {
+  return std::none_of(memberships_.begin(), memberships_.end(), [](const Membership& membership) {
+    return membership.topic->kind != TopicKind::kWatch && membership.state != Membership::State::kLive;
+  });
+}
 
 }  // namespace hubbub::hub

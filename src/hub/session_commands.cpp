@@ -80,6 +80,12 @@ void SessionShard::execute(Session& session, const Command& command) {
       return set_status(session, command);
     case CommandType::kHistory:
       return history(session, command);
+    case CommandType::kCursor:
+      cursor_text_.clear();
+      append_cursor(session, 0, cursor_text_);
+      scratch_.clear();
+      protocol::append_event(scratch_, protocol::CursorEvent{.id = command.id, .cursor = cursor_text_});
+      return answer(session, scratch_);
     case CommandType::kReceived:
       return ack(session, command.id);
     case CommandType::kSignal:
@@ -87,7 +93,7 @@ void SessionShard::execute(Session& session, const Command& command) {
     case CommandType::kPing:
       scratch_.clear();
       protocol::append_event(scratch_, protocol::PongEvent{.id = command.id});
-      return send(session, scratch_);
+      return answer(session, scratch_);
   }
 }
 
@@ -95,21 +101,91 @@ void SessionShard::error(Session& session, std::string_view id, ErrorCode code, 
   counters_.command_errors.add();
   scratch_.clear();
   protocol::append_event(scratch_, protocol::ErrorEvent{.id = id, .code = code, .field = field});
-  send(session, scratch_);
+  answer(session, scratch_);
 }
 
 void SessionShard::ack(Session& session, std::string_view id) {
-  if (id.empty()) return;
+  if (id.empty() && call_ == 0) return;
   scratch_.clear();
   protocol::append_event(scratch_, protocol::AckEvent{.id = id});
-  send(session, scratch_);
+  answer(session, scratch_);
 }
 
+void SessionShard::answer(Session& session, std::string_view json) {
+  call_ == 0 ? send(session, json) : record_answer(call_, json);
+}
+
+Asker SessionShard::asker_of(const Session& session, const Command& command) const {
+  return {session.id_, std::string(command.id), call_};
+}
+
+// ------------------------------------------------------------------------------------------------- commands by HTTP
+
+void SessionShard::call(Session& session, const std::vector<std::string_view>& texts, CallDone done) {
+  const std::uint64_t serial = next_call_++;
+  Call& call = calls_[serial];
+  call.session = session.id_;
+  call.answers.resize(texts.size());
+  call.waiting = texts.size() + 1;  // itself: nothing is done before all have been asked
+  call.done = std::move(done);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    call_ = serial << kCallIndexBits | i;
+    if (find_session(calls_.at(serial).session) == nullptr) break;
+    receive(session, texts[i]);
+  }
+  call_ = 0;
+  finish_one(serial);
+}
+
+void SessionShard::record_answer(std::uint64_t call, std::string_view json) {
+  const auto found = calls_.find(call >> kCallIndexBits);
+  if (found == calls_.end()) return;
+  std::string& answer = found->second.answers[call & ((1U << kCallIndexBits) - 1)];
+  if (!answer.empty()) return;
+  answer = json;
+  finish_one(found->first);
+}
+
+void SessionShard::finish_one(std::uint64_t serial) {
+  const auto found = calls_.find(serial);
+  if (found == calls_.end() || --found->second.waiting != 0) return;
+  Call call = std::move(found->second);
+  calls_.erase(found);
+  call.done(call.answers);
+}
+
+/// The session ends: what it still asks for is answered now, or its caller would wait for ever.
+void SessionShard::end_calls(SessionId session) {
+  std::vector<Call> ended;
+  for (auto call = calls_.begin(); call != calls_.end();) {
+    if (call->second.session != session) {
+      ++call;
+      continue;
+    }
+    ended.push_back(std::move(call->second));
+    calls_.erase(call++);
+  }
+  for (Call& call : ended) {
+    for (std::string& answer : call.answers) {
+      if (answer.empty()) protocol::append_event(answer, protocol::ErrorEvent{.code = ErrorCode::kNotFound});
+    }
+    call.done(call.answers);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------- commands
+
 void SessionShard::join_room(Session& session, const Command& command) {
-  Topic& topic = topic_for(TopicKind::kRoom, command.room_id);
+  if (join(session, command.room_id, asker_of(session, command), command.since, std::string(command.epoch))) return;
+  error(session, command.id, ErrorCode::kTooManyRooms);
+}
+
+bool SessionShard::join(Session& session, std::string_view room, Asker asker, std::optional<std::uint64_t> since,
+                        std::string epoch) {
+  Topic& topic = topic_for(TopicKind::kRoom, room);
   Membership* known = find_membership(session, &topic);
   auto request = std::make_unique<AttachRequest>();
-  request->asker = {session.id_, std::string(command.id)};
+  request->asker = std::move(asker);
   request->kind = TopicKind::kRoom;
   request->topic = topic.id;
   request->user = session.user_;
@@ -118,22 +194,23 @@ void SessionShard::join_room(Session& session, const Command& command) {
                                      [](const Membership& m) { return m.topic->kind == TopicKind::kRoom; });
     if (static_cast<std::size_t>(rooms) >= limits_.max_rooms_per_session) {
       drop_if_unused(topic);
-      return error(session, command.id, ErrorCode::kTooManyRooms);
+      return false;
     }
     request->attempt = add_membership(session, topic).sent_seq;
-    request->since = command.since;
-    request->epoch = command.epoch;
+    request->since = since;
+    request->epoch = std::move(epoch);
   } else {
     request->already = true;
   }
   manager_.post_home(topic.id, [r = std::move(request)](HomeShard& home) mutable { home.attach(std::move(r)); });
+  return true;
 }
 
 void SessionShard::leave_room(Session& session, const Command& command) {
   Membership* membership = find_membership(session, find_topic(TopicKind::kRoom, command.room_id));
   if (membership == nullptr) return error(session, command.id, ErrorCode::kNotInRoom);
-  DetachRequest request{session.id_, TopicKind::kRoom, membership->topic->id, session.user_, {}};
-  if (!command.id.empty()) {
+  DetachRequest request{session.id_, TopicKind::kRoom, membership->topic->id, session.user_, {}, call_};
+  if (!command.id.empty() || call_ != 0) {
     protocol::append_event(request.ack, protocol::AckEvent{.id = command.id, .room_id = command.room_id});
   }
   drop_membership(session, *membership);
@@ -146,7 +223,7 @@ void SessionShard::room_message(Session& session, const Command& command) {
   const Topic* topic = find_topic(TopicKind::kRoom, command.room_id);
   if (find_membership(session, topic) == nullptr) return error(session, command.id, ErrorCode::kNotInRoom);
   auto request = std::make_unique<PublishRequest>();
-  request->asker = {session.id_, std::string(command.id)};
+  request->asker = asker_of(session, command);
   request->room = topic->id;
   request->from = session.user_;
   broker::Publication& publication = request->publication;
@@ -167,7 +244,7 @@ void SessionShard::room_message(Session& session, const Command& command) {
 
 void SessionShard::direct_message(Session& session, const Command& command) {
   auto request = std::make_unique<PublishRequest>();
-  request->asker = {session.id_, std::string(command.id)};
+  request->asker = asker_of(session, command);
   request->to_user = base::SharedString(command.to_user);
   request->from = session.user_;
   broker::Publication& publication = request->publication;
@@ -204,7 +281,7 @@ void SessionShard::presence_query(Session& session, const Command& command) {
     by_home[manager_.home_index(id)].push_back(std::move(id));
   }
   auto gather = std::make_shared<Gather>();
-  gather->asker = {session.id_, std::string(command.id)};
+  gather->asker = asker_of(session, command);
   for (const auto& users : by_home) gather->waiting += users.empty() ? 0 : 1;
   if (gather->waiting == 0) {
     gather->waiting = 1;
@@ -222,7 +299,7 @@ void SessionShard::presence_watch(Session& session, const Command& command) {
   for (const std::string_view user : command.user_ids) {
     Topic& topic = topic_for(TopicKind::kWatch, user);
     auto request = std::make_unique<AttachRequest>();
-    request->asker = {session.id_, {}};
+    request->asker.session = session.id_;
     request->kind = TopicKind::kWatch;
     request->topic = topic.id;
     request->user = session.user_;
@@ -244,7 +321,7 @@ void SessionShard::presence_unwatch(Session& session, const Command& command) {
   for (const std::string_view user : command.user_ids) {
     Membership* membership = find_membership(session, find_topic(TopicKind::kWatch, user));
     if (membership == nullptr) continue;
-    DetachRequest request{session.id_, TopicKind::kWatch, membership->topic->id, session.user_, {}};
+    DetachRequest request{session.id_, TopicKind::kWatch, membership->topic->id, session.user_};
     drop_membership(session, *membership);
     --session.watches_;
     const base::SharedString id = request.topic;
@@ -255,11 +332,12 @@ void SessionShard::presence_unwatch(Session& session, const Command& command) {
 
 void SessionShard::set_status(Session& session, const Command& command) {
   std::string json;
-  if (!command.id.empty()) protocol::append_event(json, protocol::AckEvent{.id = command.id});
-  manager_.post_home(session.user_, [user = session.user_, id = session.id_, status = status_of(command.status),
-                                     json = std::move(json)](HomeShard& home) mutable {
-    home.set_status(user, id, status, std::move(json));
-  });
+  const Asker asker = asker_of(session, command);
+  if (asker.wants_answer()) protocol::append_event(json, protocol::AckEvent{.id = command.id});
+  manager_.post_home(
+      session.user_,
+      [user = session.user_, id = session.id_, call = asker.call, status = status_of(command.status),
+       json = std::move(json)](HomeShard& home) mutable { home.set_status(user, id, status, std::move(json), call); });
 }
 
 void SessionShard::history(Session& session, const Command& command) {
@@ -271,7 +349,7 @@ void SessionShard::history(Session& session, const Command& command) {
     if (find_membership(session, topic) == nullptr) return error(session, command.id, ErrorCode::kNotInRoom);
     request.stream = {broker::StreamKind::kRoom, topic->id};
   }
-  request.asker = {session.id_, std::string(command.id)};
+  request.asker = asker_of(session, command);
   request.range.limit = command.limit.value_or(protocol::kHistoryLimitDefault);
   // An answer is one message, so its size is bounded too; `more` tells that there is more.
   request.range.max_bytes = limits_.out_queue_bytes / 2;
@@ -284,7 +362,7 @@ void SessionShard::history(Session& session, const Command& command) {
   }
   const base::SharedString id = request.stream.id;
   const bool posted = manager_.try_post_home(id, [r = std::make_unique<HistoryRequest>(std::move(request))](
-                                                     HomeShard& home) mutable { home.history(std::move(*r)); });
+                                                     HomeShard& home) mutable { home.history(std::move(r)); });
   if (!posted) error(session, command.id, ErrorCode::kOverloaded);
 }
 
@@ -303,11 +381,9 @@ void SessionShard::signal(Session& session, const Command& command) {
     SessionId to_session;
     std::string data;
   };
-  auto request = std::make_unique<Signal>(Signal{{session.id_, std::string(command.id)},
-                                                 session.user_,
-                                                 base::SharedString(command.to_user),
-                                                 to_session,
-                                                 std::string(command.data)});
+  auto request =
+      std::make_unique<Signal>(Signal{asker_of(session, command), session.user_, base::SharedString(command.to_user),
+                                      to_session, std::string(command.data)});
   const base::SharedString to_user = request->to_user;
   const bool posted = manager_.try_post_home(to_user, [r = std::move(request)](HomeShard& home) {
     home.signal(r->asker, r->from, r->to_user, r->to_session, r->data);

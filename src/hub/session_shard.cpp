@@ -46,7 +46,8 @@ SessionShard::~SessionShard() {
   }
 }
 
-Session& SessionShard::open(base::SharedString user, Framing framing, Outbound& outbound) {
+Session& SessionShard::open(base::SharedString user, Framing framing, Outbound& outbound,
+                            std::unique_ptr<Resume> resume) {
   std::uint32_t slot;
   if (free_slots_.empty()) {
     slot = static_cast<std::uint32_t>(sessions_.size());
@@ -72,6 +73,16 @@ Session& SessionShard::open(base::SharedString user, Framing framing, Outbound& 
   request->topic = inbox.id;
   request->user = inbox.id;
   request->attempt = membership.sent_seq;
+  request->lingers = framing == Framing::kSse || framing == Framing::kPoll;
+  if (resume) {
+    request->cursor = resume->cursor_text;
+    if (const protocol::CursorEntry* entry = resume->cursor.find({})) {
+      request->since = entry->seq;
+      request->epoch = base::to_hex(entry->epoch);
+    }
+    if (!resume->cursor.entries.empty()) resuming_[id] = resume->cursor.entries;
+    held_[id].resume = std::move(resume);
+  }
   manager_.post_home(inbox.id, [r = std::move(request)](HomeShard& home) mutable { home.attach(std::move(r)); });
   return session;
 }
@@ -85,12 +96,14 @@ void SessionShard::close(Session& session) {
     Membership& membership = session.memberships_.back();
     const Topic& topic = *membership.topic;
     if (!manager_.stopping()) {
-      manager_.post_home(topic.id, [request = DetachRequest{session.id_, topic.kind, topic.id, session.user_, {}}](
+      manager_.post_home(topic.id, [request = DetachRequest{session.id_, topic.kind, topic.id, session.user_}](
                                        HomeShard& home) mutable { home.detach(std::move(request)); });
     }
     drop_membership(session, membership);
   }
   if (!session.attached_) held_.erase(session.id_);
+  if (!resuming_.empty()) resuming_.erase(session.id_);
+  if (!calls_.empty()) end_calls(session.id_);
   counters_.sessions.sub();
   const std::size_t slot = slot_of(session.id_);
   sessions_[slot].reset();
@@ -127,7 +140,7 @@ Membership* SessionShard::find_membership(Session& session, const Topic* topic) 
 Membership& SessionShard::add_membership(Session& session, Topic& topic) {
   if (session.memberships_.capacity() == 0) session.memberships_.reserve(2);  // an inbox and a room
   ++topic.memberships;
-  return session.memberships_.emplace_back(Membership{&topic, next_attempt_++, 0, Membership::State::kJoining});
+  return session.memberships_.emplace_back(Membership{&topic, next_attempt_++, 0, 0, Membership::State::kJoining});
 }
 
 void SessionShard::drop_membership(Session& session, Membership& membership) {
@@ -217,7 +230,11 @@ void SessionShard::attached(const Attached& answer) {
     session.outbound_->close(protocol::CloseCode::kTooManySessions);
     return;
   }
-  if (!answer.json.empty()) send(session, answer.json);
+  if (!answer.json.empty()) {
+    if (answer.call != 0) record_answer(answer.call, answer.json);
+    // Also in the stream: `joined` comes before the room's first event there too.
+    if (answer.call == 0 || !answer.error) send(session, answer.json);
+  }
   Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic));
   if (answer.already || membership == nullptr || membership->state != Membership::State::kJoining ||
       membership->sent_seq != answer.attempt) {
@@ -227,14 +244,22 @@ void SessionShard::attached(const Attached& answer) {
     if (answer.kind == TopicKind::kWatch) --session.watches_;
     if (answer.kind == TopicKind::kInbox) session.outbound_->close(protocol::CloseCode::kInternalError);
     if (answer.kind == TopicKind::kRoom) {  // a leave for each join, also a failed one
-      manager_.post_home(answer.topic,
-                         [request = DetachRequest{session.id_, answer.kind, answer.topic, session.user_, {}}](
-                             HomeShard& home) mutable { home.detach(std::move(request)); });
+      manager_.post_home(answer.topic, [request = DetachRequest{session.id_, answer.kind, answer.topic, session.user_}](
+                                           HomeShard& home) mutable { home.detach(std::move(request)); });
     }
     drop_membership(session, *membership);
     return;
   }
   Topic& topic = *membership->topic;
+  topic.epoch = answer.epoch;
+  membership->from_seq = answer.replay_after.value_or(answer.seq);
+  if (answer.kind != TopicKind::kWatch && !resuming_.empty()) {
+    if (const auto resuming = resuming_.find(session.id_); resuming != resuming_.end()) {
+      const std::string_view room = answer.kind == TopicKind::kInbox ? std::string_view{} : topic.id.view();
+      std::erase_if(resuming->second, [&](const protocol::CursorEntry& entry) { return entry.room_id == room; });
+      if (resuming->second.empty()) resuming_.erase(resuming);
+    }
+  }
   advance(topic, answer.seq);  // others were not sent it if the mailbox was full
   // A session that is behind already is in no state to take part live: it goes on where its refill will start.
   const bool behind = session.pressure_ && session.pressure_->marked;
@@ -250,9 +275,119 @@ void SessionShard::attached(const Attached& answer) {
   if (!now_attached) return;
   const auto held = held_.find(session.id_);
   if (held == held_.end()) return;
-  const std::vector<std::string> texts = std::move(held->second.texts);
+  const Held first = std::move(held->second);
   held_.erase(held);
-  for (const std::string& text : texts) receive(session, text);
+  if (first.resume) join_resumed(session, *first.resume);
+  for (const std::string& text : first.texts) receive(session, text);
+}
+
+// ------------------------------------------------------------------------------------- connections that come and go
+
+void SessionShard::join_resumed(Session& session, const Resume& resume) {
+  for (const protocol::CursorEntry& entry : resume.cursor.entries) {
+    if (entry.room_id.empty()) continue;
+    if (!join(session, entry.room_id, {session.id_}, entry.seq, base::to_hex(entry.epoch))) {
+      error(session, {}, protocol::ErrorCode::kTooManyRooms);
+    }
+  }
+  for (const std::string& room : resume.rooms) {
+    if (resume.cursor.find(room) != nullptr) continue;
+    if (!join(session, room, {session.id_}, std::nullopt, {})) {
+      error(session, {}, protocol::ErrorCode::kTooManyRooms);
+    }
+  }
+}
+
+void SessionShard::suspend(Session& session) {
+  if (!session.pressure_) {
+    session.pressure_ = std::make_unique<Pressure>();
+    session.pressure_->session = &session;
+    ++pressured_;
+  }
+  shard_.wheel().cancel(*session.pressure_);  // who is away is not slow; the transport's linger ends it
+  session.pressure_->marked = session.pressure_->suspended = true;
+  for (Membership& membership : session.memberships_) {
+    if (membership.topic->kind == TopicKind::kWatch) continue;
+    if (membership.state == Membership::State::kLive) make_lagging(session, membership);
+    if (membership.state == Membership::State::kRefilling) membership.state = Membership::State::kLagging;
+  }
+}
+
+void SessionShard::resume(Session& session, const protocol::Cursor* cursor, bool announce) {
+  const std::unique_ptr<Pressure> pressure = std::move(session.pressure_);
+  if (pressure) {
+    shard_.wheel().cancel(*pressure);
+    --pressured_;
+  }
+  if (announce) send_connected(session, cursor);
+  for (Membership& membership : session.memberships_) {
+    if (membership.topic->kind == TopicKind::kWatch || membership.state == Membership::State::kJoining) continue;
+    if (cursor != nullptr) rewind(session, membership, *cursor);
+    if (membership.state == Membership::State::kLive) continue;
+    membership.state = Membership::State::kLagging;
+    if (membership.sent_seq == membership.topic->last_seq) make_live(session, membership);
+  }
+  if (pressure) {
+    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
+  }
+  refill_next(session);
+}
+
+/// Back to where the cursor says that the client is: what was sent since then may not have arrived.
+void SessionShard::rewind(Session& session, Membership& membership, const protocol::Cursor& cursor) {
+  const Topic& topic = *membership.topic;
+  const std::string_view room = topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{};
+  const protocol::CursorEntry* entry = cursor.find(room);
+  const std::uint64_t target = entry == nullptr ? membership.from_seq : entry->seq;
+  if (entry != nullptr && (entry->epoch != topic.epoch || entry->seq > topic.last_seq)) {
+    scratch_.clear();
+    protocol::append_event(scratch_, protocol::ErrorEvent{.code = protocol::ErrorCode::kBadCursor, .room_id = room});
+    return send(session, scratch_);
+  }
+  if (membership.state == Membership::State::kLive) {
+    if (target == topic.last_seq) return;
+    make_lagging(session, membership);
+  }
+  membership.sent_seq = target;
+}
+
+void SessionShard::send_connected(Session& session, const protocol::Cursor* cursor) {
+  const std::string id = base::to_hex(session.id_);
+  const std::string key = manager_.session_key(session.id_);
+  cursor_text_.clear();
+  if (cursor == nullptr) {
+    append_cursor(session, manager_.session_key_tag(session.id_), cursor_text_);
+  } else {
+    protocol::CursorWriter writer(cursor_scratch_, cursor->session, cursor->key_tag);
+    for (const protocol::CursorEntry& entry : cursor->entries) writer.add(entry.room_id, entry.epoch, entry.seq);
+    writer.finish(cursor_text_, session.user_.view());
+  }
+  scratch_.clear();
+  protocol::append_event(scratch_,
+                         protocol::ConnectedEvent{.session_id = id,
+                                                  .session_key = key,
+                                                  .user_id = session.user_.view(),
+                                                  .server_id = limits_.server_id,
+                                                  .heartbeat_ms = static_cast<std::uint64_t>(limits_.heartbeat_ms),
+                                                  .cursor = cursor_text_,
+                                                  .resumed = true});
+  send(session, scratch_);
+}
+
+void SessionShard::append_cursor(const Session& session, std::uint64_t key_tag, std::string& out) {
+  protocol::CursorWriter writer(cursor_scratch_, key_tag == 0 ? 0 : session.id_, key_tag);
+  for (const Membership& membership : session.memberships_) {
+    const Topic& topic = *membership.topic;
+    if (topic.kind == TopicKind::kWatch || membership.state == Membership::State::kJoining) continue;
+    writer.add(topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{}, topic.epoch,
+               membership.state == Membership::State::kLive ? topic.last_seq : membership.sent_seq);
+  }
+  if (!resuming_.empty()) {
+    if (const auto resuming = resuming_.find(session.id_); resuming != resuming_.end()) {
+      for (const auto& entry : resuming->second) writer.add(entry.room_id, entry.epoch, entry.seq);
+    }
+  }
+  writer.finish(out, session.user_.view());
 }
 
 // ---------------------------------------------------------------------------------------------------------- fan-out
@@ -342,7 +477,8 @@ void SessionShard::send(Session& session, std::string_view json) {
   session.outbound_->send(json);
 }
 
-void SessionShard::reply(SessionId session, std::string_view json) {
+void SessionShard::reply(SessionId session, std::uint64_t call, std::string_view json) {
+  if (call != 0) return record_answer(call, json);
   if (Session* found = find_session(session)) send(*found, json);
 }
 
@@ -356,10 +492,10 @@ void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_v
     send(*found, json_events.substr(0, end));
     json_events.remove_prefix(end == std::string_view::npos ? json_events.size() : end + 1);
   }
-  if (--gather->waiting != 0 || gather->asker.id.empty()) return;
+  if (--gather->waiting != 0 || !gather->asker.wants_answer()) return;
   scratch_.clear();
   protocol::append_event(scratch_, protocol::AckEvent{.id = gather->asker.id, .count = gather->count});
-  send(*found, scratch_);
+  reply(found->id_, gather->asker.call, scratch_);
 }
 
 // --------------------------------------------------------------------------------------------------------- pressure
@@ -427,6 +563,7 @@ void SessionShard::on_grace_over(Pressure& pressure) {
 }
 
 void SessionShard::refill_next(Session& session, std::size_t first) {
+  if (session.is_suspended()) return;
   auto& all = session.memberships_;
   Membership* next = nullptr;
   for (std::size_t i = 0; i < all.size(); ++i) {

@@ -61,13 +61,16 @@ void append_event(std::string& out, const ConnectedEvent& event) {
   put_text(out, R"(,"user_id":)", event.user_id);
   put_text(out, R"(,"server_id":)", event.server_id);
   put_uint(out, R"(,"heartbeat_ms":)", event.heartbeat_ms);
+  put_text(out, R"(,"cursor":)", event.cursor);
   put_bool(out, R"(,"resumed":)", event.resumed);
+  if (event.recovered) put_bool(out, R"(,"recovered":)", *event.recovered);
   out += '}';
 }
 
 // HOT PATH
 void append_event(std::string& out, const AckEvent& event) {
-  put_raw(out, R"({"type":"ack","id":)", event.id);
+  out += R"({"type":"ack")";
+  put_id(out, event.id);
   if (!event.room_id.empty()) put_text(out, R"(,"room_id":)", event.room_id);
   if (event.message) {
     out += R"(,"message":")";
@@ -87,6 +90,22 @@ void append_event(std::string& out, const ErrorEvent& event) {
   put_text(out, R"(,"code":)", info.code);
   put_text(out, R"(,"message":)", event.message.empty() ? info.text : event.message);
   if (!event.field.empty()) put_text(out, R"(,"field":)", event.field);
+  if (!event.room_id.empty()) put_text(out, R"(,"room_id":)", event.room_id);
+  out += '}';
+}
+
+void append_event(std::string& out, const CursorEvent& event) {
+  out += R"({"type":"cursor")";
+  put_id(out, event.id);
+  put_text(out, R"(,"cursor":)", event.cursor);
+  out += '}';
+}
+
+void append_closed_event(std::string& out, CloseCode code) {
+  const CloseInfo& info = close_info(code);
+  put_uint(out, R"({"type":"closed","code":)", static_cast<uint64_t>(code));
+  put_text(out, R"(,"reason":)", info.name);
+  put_bool(out, R"(,"reconnect":)", info.reconnect);
   out += '}';
 }
 

@@ -36,7 +36,7 @@ Channel::Channel(Channel& from) : Channel(from.shard_, std::exchange(from.fd_, -
   from.destroy_after_turn();
 }
 
-void Channel::destroy_after_turn() { shard_.defer_destroy(std::unique_ptr<PollTarget>(this)); }
+void Channel::destroy_after_turn() { shard_.defer_destroy(std::unique_ptr<Flushable>(this)); }
 
 Channel::~Channel() {
   cancel_timer();
@@ -87,6 +87,7 @@ void Channel::on_ready(std::uint32_t events) {
 }
 
 void Channel::flush() {
+  if (fd_ >= 0 && !blocked_ && !queue_.empty()) on_flush();
   dirty_ = false;
   if (fd_ < 0 || queue_.empty()) return;
   queue_.settle();
@@ -166,6 +167,17 @@ void Channel::close_gracefully(std::int64_t timeout_ms) {
   } else {
     mark_dirty();
   }
+}
+
+int Channel::release() {
+  closed_ = closing_ = true;
+  dirty_ = false;
+  shard_.forget_dirty(*this);
+  cancel_timer();
+  if (watched_) shard_.poller().remove(fd_);
+  shard_.poller().forget(*this);
+  destroy_after_turn();
+  return std::exchange(fd_, -1);
 }
 
 void Channel::close_now() {

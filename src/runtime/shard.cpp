@@ -9,8 +9,6 @@
 #include <limits>
 #include <utility>
 
-#include "hubbub/runtime/channel.hpp"
-
 namespace hubbub::runtime {
 
 /// Makes the mailbox's wake-up descriptor end an epoll_wait; the turn that follows drains the mail anyway.
@@ -126,9 +124,9 @@ void Shard::flush_dirty() {
   flushing_.clear();
 }
 
-void Shard::forget_dirty(const Channel& channel) {
-  std::erase(dirty_, &channel);
-  std::replace(flushing_.begin(), flushing_.end(), const_cast<Channel*>(&channel), static_cast<Channel*>(nullptr));
+void Shard::forget_dirty(const Flushable& target) {
+  std::erase(dirty_, &target);
+  std::replace(flushing_.begin(), flushing_.end(), const_cast<Flushable*>(&target), static_cast<Flushable*>(nullptr));
 }
 
 void Shard::wait_for_poller() {

@@ -1,6 +1,7 @@
 #include "hubbub/transport/http_connection.hpp"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
@@ -13,6 +14,7 @@
 #include <utility>
 
 #include "hubbub/protocol/event.hpp"
+#include "hubbub/transport/sse_connection.hpp"
 #include "hubbub/transport/websocket_connection.hpp"
 
 namespace hubbub::transport {
@@ -24,6 +26,7 @@ namespace {
 
 // More than this of unanswered pipelined requests and we stop reading until the peer reads our answers.
 constexpr std::size_t kMaxQueuedResponseBytes = 256 * 1024;
+constexpr std::size_t kMaxQueuedRequestBytes = 64 * 1024;
 
 // RFC 9110 6.6.1; formatted once a second a thread.
 std::string_view http_date(std::int64_t unix_ms) {
@@ -77,10 +80,9 @@ class HttpConnection::Parser final : public HttpRequest {
     return joined;
   }
   std::size_t count(http::field name) const { return parser.get().count(name); }
-  bool set_target(Target target, std::string_view segment) {
+  void set_target(Target target, const Segments& segments) {
     target_ = target;
-    segment_ = segment;
-    return true;
+    segments_ = segments;
   }
 
   http::request_parser<http::string_body> parser;
@@ -102,7 +104,11 @@ void HttpConnection::start() {
 void HttpConnection::on_readable() {
   const std::span<char> buffer = shard().read_buffer();
   const std::ptrdiff_t n = read_some(buffer);
-  if (n > 0) {
+  if (n > 0 && deferred_ != 0) {
+    // The next request waits for its turn. Reading goes on for a while, because it also tells that the peer has gone.
+    input_.append(buffer.data(), static_cast<std::size_t>(n));
+    if (input_.size() > kMaxQueuedRequestBytes) set_reading(false);
+  } else if (n > 0) {
     consume({buffer.data(), static_cast<std::size_t>(n)});
   } else if (n == 0 || n != -EAGAIN) {
     close_now();
@@ -142,9 +148,23 @@ void HttpConnection::consume(std::string_view bytes) {
     handle();
     if (is_closing() || upgraded_) return;
     parser_.reset();
+    if (deferred_ != 0) break;
     arm_timer(transport().options().http_idle_timeout_ms);
   }
   if (!is_closing() && !upgraded_) input_.assign(bytes);
+}
+
+void HttpConnection::adopt(std::unique_ptr<Parser> parser, std::string unread) {
+  if (!watch()) return close_now();
+  parser_ = std::move(parser);
+  unread_ = unread;
+  handle();
+  if (is_closing() || upgraded_) return;
+  parser_.reset();
+  input_ = std::move(unread);
+  if (deferred_ != 0) return;
+  arm_timer(transport().options().http_idle_timeout_ms);
+  if (!input_.empty()) consume(std::exchange(input_, {}));
 }
 
 std::size_t HttpConnection::parse(std::string_view bytes) {
@@ -196,7 +216,7 @@ void HttpConnection::handle() {
   const auto target = parse_target(raw_target);
   if (!target) return refuse(ErrorCode::kBadRequest, "The request target is not a path.");
   const Router::Match match = transport().context().router.find(method, target->path);
-  request.set_target(*target, match.segment);
+  request.set_target(*target, match.segments);
   if (match.route != nullptr) {
     try {
       return match.route->handle(*this, request);
@@ -220,6 +240,69 @@ void HttpConnection::respond(const HttpResponse& response) {
   if (!keep_alive) close_gracefully(transport().options().close_timeout_ms);
 }
 
+DeferredAnswer HttpConnection::defer(ResponseWaiter* waiter) {
+  cancel_timer();
+  waiter_ = waiter;
+  deferred_ = transport().next_deferred_++;
+  deferred_keep_alive_ = parser_->parser.keep_alive();
+  deferred_head_ = parser_->method() == "HEAD";
+  transport().deferred_.emplace(deferred_, this);
+  return {shard().index(), deferred_};
+}
+
+void HttpConnection::answer_deferred(const HttpResponse& response) {
+  transport().deferred_.erase(std::exchange(deferred_, 0));
+  waiter_ = nullptr;
+  const bool keep_alive = deferred_keep_alive_ && !transport().context().stopping.load();
+  write_response(response, keep_alive, deferred_head_);
+  if (!keep_alive) return close_gracefully(transport().options().close_timeout_ms);
+  set_reading(true);
+  // In the handler itself the request is still in hand, and consume() goes on by itself.
+  if (parser_) return;
+  arm_timer(transport().options().http_idle_timeout_ms);
+  if (!input_.empty()) consume(std::exchange(input_, {}));
+}
+
+void HttpConnection::on_closed() {
+  if (deferred_ == 0) return;
+  transport().deferred_.erase(std::exchange(deferred_, 0));
+  if (waiter_ != nullptr) std::exchange(waiter_, nullptr)->on_connection_gone();
+}
+
+void HttpConnection::move_to(unsigned shard_index) {
+  flush();
+  if (is_closing()) return;
+  // Answers to earlier requests of the pipeline that the peer does not read can't move.
+  if (queued_bytes() != 0) return respond(error_response(ErrorCode::kOverloaded));
+  upgraded_ = true;
+  ShardTransport* to = transport().context().transports[shard_index];
+  const std::uint64_t address = address_hash();
+  to->shard().connection_count().fetch_add(1, std::memory_order_relaxed);
+  struct Move {
+    ShardTransport* to;
+    int fd;
+    std::uint64_t address;
+    std::unique_ptr<Parser> parser;
+    std::string unread;
+    ~Move() {
+      if (fd >= 0) ::close(fd);
+    }
+  };
+  auto move = std::make_unique<Move>(to, -1, address, std::move(parser_), std::string(unread_));
+  move->fd = release_to_other_shard();
+  to->shard().post([move = std::move(move)] {
+    move->to->shard().connection_count().fetch_sub(1, std::memory_order_relaxed);
+    auto* connection = new HttpConnection(*move->to, std::exchange(move->fd, -1), move->address);
+    connection->adopt(std::move(move->parser), std::move(move->unread));
+  });
+}
+
+SseConnection& HttpConnection::upgrade_to_sse(std::string_view head) {
+  send_bytes(head);
+  upgraded_ = true;
+  return *new SseConnection(*this);
+}
+
 void HttpConnection::refuse(ErrorCode code, std::string_view message) {
   write_response(error_response(code, message), false, false);
   close_gracefully(transport().options().close_timeout_ms);
@@ -241,7 +324,7 @@ void HttpConnection::write_response(const HttpResponse& response, bool keep_aliv
   send_bytes(text);
 }
 
-void HttpConnection::upgrade_to_websocket(std::string_view headers, bool deflate, const base::SharedString* user) {
+void HttpConnection::upgrade_to_websocket(std::string_view headers, bool deflate, SessionRequest* wanted) {
   std::string text =
       "HTTP/1.1 101 Switching Protocols\r\nServer: hubbub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
   text.append(headers).append("\r\n");
@@ -249,13 +332,13 @@ void HttpConnection::upgrade_to_websocket(std::string_view headers, bool deflate
   upgraded_ = true;
   // What the client sent behind its request is WebSocket already. It is copied: unread_ may lie in this object.
   std::string rest(unread_);
-  auto* connection = new WebSocketConnection(*this, deflate, user);
+  auto* connection = new WebSocketConnection(*this, deflate, wanted);
   connection->start(rest);
 }
 
 void HttpConnection::on_drained() {
   set_reading(true);
-  if (!input_.empty()) consume(std::exchange(input_, {}));
+  if (deferred_ == 0 && !input_.empty()) consume(std::exchange(input_, {}));
 }
 
 void HttpConnection::on_timer() {
@@ -267,7 +350,7 @@ void HttpConnection::on_timer() {
 }
 
 void HttpConnection::on_stop() {
-  if (!parser_ && !is_closing()) close_gracefully(transport().options().close_timeout_ms);
+  if (!parser_ && deferred_ == 0 && !is_closing()) close_gracefully(transport().options().close_timeout_ms);
 }
 
 }  // namespace hubbub::transport

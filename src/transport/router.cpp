@@ -7,12 +7,19 @@ namespace hubbub::transport {
 
 namespace {
 
-bool matches(std::string_view pattern, std::string_view path, std::string_view& segment) {
-  const std::size_t brace = pattern.find('{');
-  if (brace == std::string_view::npos) return pattern == path;
-  if (!path.starts_with(pattern.substr(0, brace)) || path.size() == brace) return false;
-  segment = path.substr(brace);
-  return segment.find('/') == std::string_view::npos;
+bool matches(std::string_view pattern, std::string_view path, Segments& segments) {
+  for (std::size_t next = 0;;) {
+    const std::size_t brace = std::min(pattern.find('{'), pattern.size());
+    if (!path.starts_with(pattern.substr(0, brace))) return false;
+    path.remove_prefix(brace);
+    pattern.remove_prefix(brace);
+    if (pattern.empty()) return path.empty();
+    const std::size_t end = std::min(path.find('/'), path.size());
+    if (end == 0) return false;
+    segments[next++] = path.substr(0, end);
+    path.remove_prefix(end);
+    pattern.remove_prefix(pattern.find('}') + 1);
+  }
 }
 
 }  // namespace
@@ -21,9 +28,9 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   Match match;
   std::vector<std::string_view> methods;
   for (const Route& route : routes_) {
-    std::string_view segment;
-    if (!matches(route.pattern, path, segment)) continue;
-    if (route.method == method || (method == "HEAD" && route.method == "GET")) return {&route, segment, {}};
+    Segments segments;
+    if (!matches(route.pattern, path, segments)) continue;
+    if (route.method == method || (method == "HEAD" && route.method == "GET")) return {&route, segments, {}};
     methods.push_back(route.method);
     if (route.method == "GET") methods.push_back("HEAD");
   }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "hubbub/transport/http_connection.hpp"
+#include "hubbub/transport/http_session.hpp"
 
 namespace hubbub::transport {
 
@@ -23,6 +24,7 @@ void AddressCounts::remove(std::uint64_t address_hash) {
 ShardTransport::ShardTransport(TransportContext& context, runtime::Shard& shard) : context_(context), shard_(shard) {}
 
 ShardTransport::~ShardTransport() {
+  while (!http_sessions_.empty()) delete http_sessions_.begin()->second;
   while (!connections_.empty()) delete connections_.back();
 }
 
@@ -38,7 +40,26 @@ void ShardTransport::accept(int fd, std::uint64_t address_hash) {
   connection->start();
 }
 
+void ShardTransport::answer(std::uint64_t deferred_id, const HttpResponse& response) {
+  const auto found = deferred_.find(deferred_id);
+  if (found != deferred_.end()) found->second->answer_deferred(response);
+}
+
+HttpSession* ShardTransport::find_http_session(hub::SessionId id) const {
+  const auto found = http_sessions_.find(id);
+  return found == http_sessions_.end() ? nullptr : found->second;
+}
+
+HttpSession* ShardTransport::find_plain_poll(const base::SharedString& user) const {
+  const auto found = plain_polls_.find(user);
+  return found == plain_polls_.end() ? nullptr : found->second;
+}
+
 void ShardTransport::begin_stop() {
+  std::vector<HttpSession*> sessions;
+  sessions.reserve(http_sessions_.size());
+  for (const auto& [id, session] : http_sessions_) sessions.push_back(session);
+  for (HttpSession* session : sessions) session->on_stop();
   // on_stop may close at once, but a closed connection leaves the list only at the end of the turn.
   for (std::size_t i = 0; i < connections_.size(); ++i) connections_[i]->on_stop();
 }
@@ -59,6 +80,11 @@ TransportConnection::TransportConnection(TransportConnection& from)
       index_(static_cast<std::uint32_t>(transport_.connections_.size())) {
   transport_.connections_.push_back(this);
   shard().connection_count().fetch_add(1, std::memory_order_relaxed);
+}
+
+int TransportConnection::release_to_other_shard() {
+  address_hash_ = 0;
+  return release();
 }
 
 TransportConnection::~TransportConnection() {

@@ -1,6 +1,7 @@
 #include "hubbub/transport/target.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace hubbub::transport {
 
@@ -53,16 +54,24 @@ std::optional<std::string> percent_decode(std::string_view text) {
   return out;
 }
 
-std::optional<std::string> query_value(std::string_view query, std::string_view key) {
+void for_each_query_value(std::string_view query, std::string_view key,
+                          const std::function<void(const std::optional<std::string>&)>& visit) {
   while (!query.empty()) {
     const std::size_t end = std::min(query.find('&'), query.size());
     const std::string_view pair = query.substr(0, end);
     query.remove_prefix(std::min(end + 1, query.size()));
     const std::size_t equals = std::min(pair.find('='), pair.size());
-    if (pair.substr(0, equals) != key) continue;
-    return percent_decode(pair.substr(std::min(equals + 1, pair.size())));
+    if (pair.substr(0, equals) == key) visit(percent_decode(pair.substr(std::min(equals + 1, pair.size()))));
   }
-  return std::nullopt;
+}
+
+std::optional<std::string> query_value(std::string_view query, std::string_view key) {
+  std::optional<std::string> first;
+  bool found = false;
+  for_each_query_value(query, key, [&](const std::optional<std::string>& value) {
+    if (!std::exchange(found, true)) first = value;
+  });
+  return first;
 }
 
 bool has_token(std::string_view header, std::string_view token) {

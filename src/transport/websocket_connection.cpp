@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "hubbub/hub/session_shard.hpp"
-#include "hubbub/protocol/identifier.hpp"
 #include "hubbub/protocol/ws_handshake.hpp"
 #include "hubbub/transport/http_connection.hpp"
+#include "hubbub/transport/session_request.hpp"
 
 namespace hubbub::transport {
 
@@ -39,11 +39,12 @@ class WebSocketConnection::Sink final : public protocol::FrameSink {
   WebSocketConnection& connection_;
 };
 
-WebSocketConnection::WebSocketConnection(TransportConnection& from, bool deflate, const base::SharedString* user)
-    : TransportConnection(from), deflate_(deflate), echo_(user == nullptr) {
-  if (user == nullptr) return;
+WebSocketConnection::WebSocketConnection(TransportConnection& from, bool deflate, SessionRequest* wanted)
+    : TransportConnection(from), deflate_(deflate), echo_(wanted == nullptr) {
+  if (wanted == nullptr) return;
   const auto framing = deflate ? hub::Framing::kWebSocketDeflate : hub::Framing::kWebSocket;
-  session_ = &transport().context().manager.sessions(shard()).open(*user, framing, *this);
+  session_ =
+      &transport().context().manager.sessions(shard()).open(wanted->user, framing, *this, std::move(wanted->resume));
 }
 
 WebSocketConnection::~WebSocketConnection() {
@@ -160,7 +161,7 @@ void WebSocketConnection::on_stop() { close(CloseCode::kGoingAway); }
 
 namespace {
 
-void handle_upgrade(HttpConnection& connection, const HttpRequest& request, const base::SharedString* user) {
+void handle_upgrade(HttpConnection& connection, const HttpRequest& request, SessionRequest* wanted) {
   ShardTransport& transport = connection.transport();
   const bool wants_upgrade = request.is_http_1_1() && has_token(request.header("Connection"), "upgrade") &&
                              has_token(request.header("Upgrade"), "websocket");
@@ -173,12 +174,9 @@ void handle_upgrade(HttpConnection& connection, const HttpRequest& request, cons
   if (!protocol::is_valid_client_key(key)) {
     return connection.respond(error_response(ErrorCode::kBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64."));
   }
-  if (transport.context().stopping.load()) return connection.respond(error_response(ErrorCode::kOverloaded));
-  if (user != nullptr && transport.context().manager.session_count() >= transport.options().max_sessions) {
-    HttpResponse response = error_response(ErrorCode::kTooManySessions);
-    response.status = 503;
-    response.extra_headers = "Retry-After: 5\r\n";
-    return connection.respond(response);
+  if (wanted == nullptr ? transport.context().stopping.load() : refuse_new_session(connection)) {
+    if (wanted == nullptr) connection.respond(error_response(ErrorCode::kOverloaded));
+    return;
   }
   std::string headers = "Sec-WebSocket-Accept: " + protocol::accept_key(key) + "\r\n";
   if (has_token(request.header("Sec-WebSocket-Protocol"), "hubbub.v1")) {
@@ -191,27 +189,19 @@ void handle_upgrade(HttpConnection& connection, const HttpRequest& request, cons
       headers += "Sec-WebSocket-Extensions: " + *answer + "\r\n";
     }
   }
-  connection.upgrade_to_websocket(headers, deflate, user);
+  connection.upgrade_to_websocket(headers, deflate, wanted);
 }
 
-void handle_user(HttpConnection& connection, const HttpRequest& request, const std::optional<std::string>& user_id) {
-  if (!user_id || !protocol::is_valid_identifier(*user_id)) {
-    return connection.respond(error_response(
-        ErrorCode::kBadRequest, "The user id must be 1 to 256 bytes of UTF-8 without control characters."));
-  }
-  const base::SharedString user(*user_id);
-  handle_upgrade(connection, request, &user);
+void handle_user(HttpConnection& connection, const HttpRequest& request) {
+  auto wanted = parse_session_request(connection, request, {"since", "cursor"}, {});
+  if (wanted) handle_upgrade(connection, request, &*wanted);
 }
 
 }  // namespace
 
 void add_websocket_routes(Router& router, bool echo) {
-  router.add({"GET", "/ws/{user_id}", [](HttpConnection& connection, const HttpRequest& request) {
-                handle_user(connection, request, percent_decode(request.segment()));
-              }});
-  router.add({"GET", "/ws", [](HttpConnection& connection, const HttpRequest& request) {
-                handle_user(connection, request, query_value(request.target().query, "user_id"));
-              }});
+  router.add({"GET", "/ws/{user_id}", handle_user});
+  router.add({"GET", "/ws", handle_user});
   if (!echo) return;
   router.add({"GET", "/echo", [](HttpConnection& connection, const HttpRequest& request) {
                 handle_upgrade(connection, request, nullptr);

@@ -72,8 +72,9 @@ Json direct(std::string_view to_user, const Json& content) {
 }
 
 std::string brief(const Json& event) {
-  static constexpr std::array kUntold = {"type",      "epoch",        "timestamp",    "session_id", "session_key",
-                                         "server_id", "heartbeat_ms", "from_session", "last_seen",  "message"};
+  static constexpr std::array kUntold = {"type",        "epoch",     "timestamp",    "session_id",
+                                         "session_key", "server_id", "heartbeat_ms", "from_session",
+                                         "last_seen",   "message",   "cursor"};
   const std::string type = event.value("type", "?");
   const bool stored = type == "message" || type == "direct_message";
   std::string line = type;

@@ -42,6 +42,12 @@ struct Settings {
   std::size_t compression_min_bytes = 512;
   std::size_t compression_level = 1;
 
+  // SSE and polling
+  Millis sse_keepalive{30'000};
+  Millis sse_retry{2'000};
+  Millis session_linger{30'000};
+  Millis poll_timeout_max{120'000};
+
   // Sessions and rooms
   std::size_t max_sessions = 1'000'000;
   std::size_t max_sessions_per_user = 100;

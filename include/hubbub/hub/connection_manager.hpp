@@ -66,6 +66,8 @@ class ConnectionManager {
 
   /// Unguessable, derived from the id by a secret of this process, so that it costs a session nothing to keep.
   std::string session_key(SessionId id) const;
+  /// Its first half as a number: what a cursor holds.
+  std::uint64_t session_key_tag(SessionId id) const;
 
  private:
   runtime::ShardPool& shards_;

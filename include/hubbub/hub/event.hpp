@@ -11,8 +11,13 @@
 namespace hubbub::hub {
 
 /// How a transport wraps an event's JSON.
-enum class Framing : std::uint8_t { kWebSocket, kWebSocketDeflate };
-inline constexpr std::size_t kFramingCount = 2;
+enum class Framing : std::uint8_t {
+  kWebSocket,
+  kWebSocketDeflate,
+  kSse,
+  kPoll  ///< the JSON and a comma
+};
+inline constexpr std::size_t kFramingCount = 4;
 
 /// What happens to an event when its reader is slow.
 enum class Lane : std::uint8_t {

@@ -56,8 +56,9 @@ class HomeShard final : public broker::BrokerSink {
   void typing(const base::SharedString& room, const base::SharedString& user, bool starts);
   /// Appends one `presence` event a user to the answer.
   void presence_query(const std::vector<base::SharedString>& users, std::shared_ptr<Gather> gather);
-  void set_status(const base::SharedString& user, SessionId session, Status status, std::string ack);
-  void history(HistoryRequest request);
+  void set_status(const base::SharedString& user, SessionId session, Status status, std::string ack,
+                  std::uint64_t call);
+  void history(std::unique_ptr<HistoryRequest> request);
   void refill(RefillRequest request);
   void signal(const Asker& asker, const base::SharedString& from, const base::SharedString& to_user,
               SessionId to_session, std::string_view data);
@@ -103,7 +104,7 @@ class HomeShard final : public broker::BrokerSink {
   struct User {
     base::SharedString id;
     boost::container::small_vector<UserSession, 1> sessions;
-    std::uint64_t seq = 0;               // newest of the inbox
+    broker::Position position;           // newest of the inbox
     std::unique_ptr<UserExtras> extras;  // what a user whom nobody watches does without
     Status told = Status::kOffline;      // what watchers know
     Subscription subscription = Subscription::kNone;
@@ -122,9 +123,17 @@ class HomeShard final : public broker::BrokerSink {
   void attach_inbox(std::unique_ptr<AttachRequest> request);
   void attach_watch(std::unique_ptr<AttachRequest> request);
   void join(Room& room, std::unique_ptr<AttachRequest> request);
-  void answer_join(const AttachRequest& request, std::optional<bool> recovered,
-                   std::optional<std::uint64_t> replay_after, bool announce);
-  void open_inbox(User& user, const AttachRequest& request);
+  /// What the stream still has of what came after a cursor's position.
+  struct Recovery {
+    std::optional<bool> recovered;  ///< nothing: it was not asked for
+    std::optional<std::uint64_t> replay_after;
+    bool ahead = false;  ///< the cursor is ahead of the stream
+  };
+  void tell_ahead(const AttachRequest& request, std::string_view room_id);
+  static Recovery recover(const AttachRequest& request, const base::Result<broker::Page>& page);
+  void answer_join(const AttachRequest& request, const Recovery& recovery, bool announce);
+  void open_inbox(User& user, std::unique_ptr<AttachRequest> request);
+  void answer_inbox(const AttachRequest& request, const Recovery& recovery);
   void detach_room(const DetachRequest& request);
   void detach_inbox(const DetachRequest& request);
   void detach_watch(const DetachRequest& request);
@@ -148,7 +157,8 @@ class HomeShard final : public broker::BrokerSink {
   std::string joined_json(const Room& room, const AttachRequest& request, std::optional<bool> recovered);
   void broadcast(const Room& room, const EventRef& event);
   void drop_room(Room& room);
-  void reply(SessionId session, std::string json);
+  void reply(SessionId session, std::uint64_t call, std::string json);
+  void reply(const Asker& asker, std::string json) { reply(asker.session, asker.call, std::move(json)); }
   void reply_error(const Asker& asker, protocol::ErrorCode code);
   void send(std::unique_ptr<Attached> answer);
 

@@ -15,10 +15,13 @@
 // that owns it; nothing in them is shared but immutable reference-counted strings and events.
 namespace hubbub::hub {
 
-/// Who asked, and how to answer: `id` is the command's raw `id`, empty when there was none.
+/// Who asked, and how to answer: `id` is the command's raw `id`, empty when there was none. `call` names a command that
+/// came by HTTP: its answer goes there and not to the session's own stream, and there always is one.
 struct Asker {
   SessionId session = 0;
-  std::string id;
+  std::string id{};
+  std::uint64_t call = 0;
+  bool wants_answer() const { return !id.empty() || call != 0; }
 };
 
 /// A session wants to be a member of a topic.
@@ -29,8 +32,10 @@ struct AttachRequest {
   base::SharedString user;
   std::uint64_t attempt = 0;             ///< echoed, so that a stale answer is recognised
   bool already = false;                  ///< it is one: answer, but count nothing
-  std::optional<std::uint64_t> since{};  ///< kRoom: recover what follows
-  std::string epoch{};                   ///< kRoom: of `since`; empty: not said
+  std::optional<std::uint64_t> since{};  ///< kRoom, kInbox: recover what follows
+  std::string epoch{};                   ///< of `since`; empty: not said
+  std::string cursor{};                  ///< kInbox: where the session goes on from; `connected` says it again
+  bool lingers = false;                  ///< kInbox: the session outlives its connection, so its cursor names it
 };
 
 struct Attached {
@@ -38,9 +43,11 @@ struct Attached {
   TopicKind kind = TopicKind::kRoom;
   base::SharedString topic;
   std::uint64_t attempt = 0;
+  std::uint64_t call = 0;  ///< of the asker
   bool already = false;
   bool refused = false;                         ///< kInbox: max_sessions_per_user
-  std::uint64_t seq = 0;                        ///< head of the stream at this point of its order
+  std::uint64_t epoch = 0;                      ///< of the stream
+  std::uint64_t seq = 0;                        ///< its head at this point of its order
   std::optional<std::uint64_t> replay_after{};  ///< read the stream from here before going live
   std::string json{};                           ///< told to the session first; empty: nothing
   std::optional<protocol::ErrorCode> error{};   ///< it did not become a member
@@ -51,7 +58,8 @@ struct DetachRequest {
   TopicKind kind = TopicKind::kRoom;
   base::SharedString topic;
   base::SharedString user;
-  std::string ack{};  ///< json for the session, once done
+  std::string ack{};       ///< json for the asker, once done
+  std::uint64_t call = 0;  ///< of the asker
 };
 
 struct PublishRequest {

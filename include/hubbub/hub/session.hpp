@@ -13,6 +13,7 @@
 #include "hubbub/hub/event.hpp"
 #include "hubbub/hub/outbound.hpp"
 #include "hubbub/hub/topic.hpp"
+#include "hubbub/protocol/cursor.hpp"
 
 namespace hubbub::hub {
 
@@ -34,15 +35,17 @@ struct Membership {
   };
   Topic* topic = nullptr;
   std::uint64_t sent_seq = 0;  ///< kLagging, kRefilling: newest event sent; kJoining: which attempt it is
+  std::uint64_t from_seq = 0;  ///< where it began: whatever it was sent comes after it
   std::uint32_t index = 0;     ///< in topic->members
   State state = State::kJoining;
 };
 
-/// Exists while a session's reader is slow.
+/// Exists while a session's reader is slow, or away.
 struct Pressure : base::Timer {
   Session* session = nullptr;
   std::int64_t progress_ms = 0;  ///< when the socket last took something
   bool marked = false;           ///< kept events have given way to marks
+  bool suspended = false;        ///< there is no connection at all
   struct Conflated {
     const Topic* topic;
     EventRef event;
@@ -71,6 +74,21 @@ class Session {
   void drained();
   /// The connection is gone. The session is destroyed.
   void closed();
+
+  // For transports whose sessions outlive a connection:
+  /// There is no connection for a while: kept events stay in their streams, of ephemera the newest a key wait.
+  /// `outbound` still gets what is for this session alone.
+  void suspend();
+  bool is_suspended() const { return pressure_ != nullptr && pressure_->suspended; }
+  /// A connection is there (again): what was missed follows, then what is new. With a cursor it goes on from there,
+  /// for what was sent last may not have arrived; without, from where it was suspended. `announce`: `connected` first.
+  void resume(const protocol::Cursor* cursor, bool announce);
+  /// How far the session has been sent its streams. `key_tag` 0: the cursor does not name the session.
+  void append_cursor(std::string& out, std::uint64_t key_tag);
+  /// `connected` has been sent.
+  bool is_attached() const { return attached_; }
+  /// Nothing is on its way that was asked for on the session's behalf.
+  bool is_settled() const;
 
  private:
   friend class SessionShard;

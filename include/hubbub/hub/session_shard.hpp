@@ -19,8 +19,16 @@
 #include "hubbub/hub/session.hpp"
 #include "hubbub/hub/topic.hpp"
 #include "hubbub/protocol/command.hpp"
+#include "hubbub/protocol/cursor.hpp"
 
 namespace hubbub::hub {
+
+/// Where a new session goes on from.
+struct Resume {
+  protocol::Cursor cursor;         ///< no entries: from now on
+  std::string cursor_text;         ///< as the client sent it
+  std::vector<std::string> rooms;  ///< to join besides those of the cursor
+};
 
 /// The sessions of one shard, what they say, and the fan-out to them. [shard] unless said otherwise.
 class SessionShard {
@@ -30,7 +38,16 @@ class SessionShard {
 
   /// Makes a session and attaches it to its user's inbox; `connected` follows when the user's home shard knows of it,
   /// so that whatever is addressed to the user after a client has seen `connected` reaches it.
-  Session& open(base::SharedString user, Framing framing, Outbound& outbound);
+  /// Then follow the joins that `resume` (may be null) asks for.
+  Session& open(base::SharedString user, Framing framing, Outbound& outbound, std::unique_ptr<Resume> resume = {});
+  /// Null when there is none.
+  Session* find_session(SessionId id);
+
+  /// Carries out commands that came by HTTP for an attached session, at most kCallMax; `done` gets one answer for each,
+  /// in their order, as JSON. It is called exactly once, perhaps before this returns.
+  static constexpr std::size_t kCallMax = 1000;
+  using CallDone = base::InlineFunction<void(const std::vector<std::string>& answers)>;
+  void call(Session& session, const std::vector<std::string_view>& texts, CallDone done);
 
   Counters& counters() { return counters_; }
   Framer& framer() { return framer_; }
@@ -40,7 +57,8 @@ class SessionShard {
   void attached(const Attached& answer);
   /// Fans an event out to the members of a topic. HOT PATH
   void deliver(TopicKind kind, const base::SharedString& id, const EventRef& event);
-  void reply(SessionId session, std::string_view json);
+  /// The answer to what `call` (0: the session's stream) asked.
+  void reply(SessionId session, std::uint64_t call, std::string_view json);
   void refilled(const Refilled& answer);
   /// A part of an answer that several home shards give; the last makes the ack.
   void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count);
@@ -72,9 +90,23 @@ class SessionShard {
   bool within_rate(Session& session, std::size_t bytes);
   void error(Session& session, std::string_view id, protocol::ErrorCode code, std::string_view field = {});
   void ack(Session& session, std::string_view id);
+  void answer(Session& session, std::string_view json);
+  Asker asker_of(const Session& session, const protocol::Command& command) const;
+  void record_answer(std::uint64_t call, std::string_view json);
+  void finish_one(std::uint64_t serial);
+  void end_calls(SessionId session);
+
+  // Connections that come and go.
+  void suspend(Session& session);
+  void resume(Session& session, const protocol::Cursor* cursor, bool announce);
+  void rewind(Session& session, Membership& membership, const protocol::Cursor& cursor);
+  void append_cursor(const Session& session, std::uint64_t key_tag, std::string& out);
+  void join_resumed(Session& session, const Resume& resume);
+  bool join(Session& session, std::string_view room, Asker asker, std::optional<std::uint64_t> since,
+            std::string epoch);
+  void send_connected(Session& session, const protocol::Cursor* cursor);
 
   // Membership.
-  Session* find_session(SessionId id);
   template <class Id>
   Topic* find_topic(TopicKind kind, const Id& id) {
     return topics_[static_cast<std::size_t>(kind)].find(id);
@@ -123,8 +155,21 @@ class SessionShard {
   struct Held {
     std::vector<std::string> texts;
     std::size_t bytes = 0;
+    std::unique_ptr<Resume> resume;
   };
   boost::unordered_flat_map<SessionId, Held> held_;  // said by sessions that are not attached yet
+  // Streams of a cursor whose joins are under way: what the session's own cursor has to say of them until then.
+  boost::unordered_flat_map<SessionId, std::vector<protocol::CursorEntry>> resuming_;
+  static constexpr unsigned kCallIndexBits = 16;
+  struct Call {
+    SessionId session = 0;
+    std::size_t waiting = 0;
+    std::vector<std::string> answers;
+    CallDone done;
+  };
+  boost::unordered_flat_map<std::uint64_t, Call> calls_;  // by serial number
+  std::uint64_t next_call_ = 1;
+  std::uint64_t call_ = 0;  // whose command runs now: serial number and index; 0: the session's own
   std::size_t pressured_ = 0;
   struct RetryTimer : base::Timer {
     SessionShard* side = nullptr;
@@ -133,6 +178,8 @@ class SessionShard {
   std::vector<std::pair<SessionId, std::size_t>> continuing_;  // got a page in this turn; where to look for the next
   std::uint64_t next_attempt_ = 1;
   std::string scratch_;
+  std::string cursor_text_;
+  std::string cursor_scratch_;
 
   std::atomic<bool> has_debts_{false};
   std::atomic<std::uint64_t> dropped_at_mailbox_{0};

@@ -39,6 +39,7 @@ struct Topic {
   Topic(TopicKind topic_kind, base::SharedString topic_id) : id(std::move(topic_id)), kind(topic_kind) {}
 
   base::SharedString id;
+  std::uint64_t epoch = 0;            ///< of the stream, known with the first attach
   std::uint64_t last_seq = 0;         ///< newest event of which this shard knows; live members have all up to it
   std::unique_ptr<OpenBatches> open;  ///< only between the first event of a turn and its flush
   /// [0, live) are sent events; the rest read from the stream first. Nearly every inbox and watch has one member.

@@ -31,13 +31,15 @@ struct ConnectedEvent {
   std::string_view user_id;
   std::string_view server_id;
   uint64_t heartbeat_ms = 0;
+  std::string_view cursor = {};
   bool resumed = false;
+  std::optional<bool> recovered{};  ///< of the inbox; only when there was a cursor
 };
 void append_event(std::string& out, const ConnectedEvent& event);
 
 /// The good answer to a command; only sent when the command had an `id`.
 struct AckEvent {
-  std::string_view id;                 ///< raw
+  std::string_view id = {};            ///< raw; empty only in an answer by HTTP
   std::string_view room_id = {};       ///< leave_room
   std::optional<EventId> message{};    ///< room_message, direct_message: gives `message` and `seq`
   bool duplicate = false;              ///< written only when true
@@ -51,8 +53,19 @@ struct ErrorEvent {
   ErrorCode code = ErrorCode::kInternal;
   std::string_view message = {};  ///< empty: the table's text
   std::string_view field = {};
+  std::string_view room_id = {};
 };
 void append_event(std::string& out, const ErrorEvent& event);
+
+/// The answer to `cursor`.
+struct CursorEvent {
+  std::string_view id = {};  ///< raw
+  std::string_view cursor;
+};
+void append_event(std::string& out, const CursorEvent& event);
+
+/// What a close frame tells a WebSocket.
+void append_closed_event(std::string& out, CloseCode code);
 
 struct JoinedEvent {
   std::string_view id = {};  ///< raw

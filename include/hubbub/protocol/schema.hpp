@@ -137,6 +137,7 @@ enum class CommandType : uint8_t {
   kPresenceUnwatch,
   kSetStatus,
   kHistory,
+  kCursor,
   kReceived,
   kSignal,
   kPing,
@@ -228,6 +229,8 @@ inline constexpr std::array kCommands = {
                 "Set this session's status. A user is what the best of its sessions is: online, busy, away, offline."},
     CommandSpec{CommandType::kHistory, "history", fields::kHistory, "`history`, or `not_in_room`",
                 "Read back kept events. Without `since_seq` and `before_seq`: the newest."},
+    CommandSpec{
+        CommandType::kCursor, "cursor", {}, "`cursor`", "Ask how far this session has come in all of its streams."},
     CommandSpec{CommandType::kReceived, "received", fields::kReceived, "`ack`", "Confirm that kept events arrived."},
     CommandSpec{CommandType::kSignal, "signal", fields::kSignal, "`ack` with `sessions`, or `user_offline`",
                 "Send data to a user's sessions; it is not kept."},
@@ -242,6 +245,8 @@ inline constexpr std::array kCommands = {
 
 enum class EventType : uint8_t {
   kConnected,
+  kClosed,
+  kCursor,
   kAck,
   kError,
   kPong,
@@ -307,7 +312,20 @@ inline constexpr std::array kConnected = {
     kUser,
     FieldSpec{"server_id", FieldType::kText, kRequired, "the node"},
     FieldSpec{"heartbeat_ms", FieldType::kUint, kRequired, "how often the server pings; 0: never"},
+    FieldSpec{"cursor", FieldType::kText, kRequired, "where this session starts"},
     FieldSpec{"resumed", FieldType::kBool, kRequired, "whether an earlier session goes on"},
+    FieldSpec{
+        "recovered", FieldType::kBool, kOptional,
+        "only with a cursor: `true` when all that the inbox missed follows; `false`: some of it is no longer kept"},
+};
+inline constexpr std::array kClosed = {
+    FieldSpec{"code", FieldType::kUint, kRequired, "the close code"},
+    FieldSpec{"reason", FieldType::kText, kRequired, "its name"},
+    FieldSpec{"reconnect", FieldType::kBool, kRequired, "whether to come back (after a back-off)"},
+};
+inline constexpr std::array kCursorEvent = {
+    kEcho,
+    FieldSpec{"cursor", FieldType::kText, kRequired, "give it to the next connection, over any transport"},
 };
 inline constexpr std::array kAck = {
     FieldSpec{"id", FieldType::kCommandId, kRequired, "the command's `id`"},
@@ -324,6 +342,7 @@ inline constexpr std::array kError = {
     FieldSpec{"code", FieldType::kErrorCode, kRequired, "for programs; see the errors below"},
     FieldSpec{"message", FieldType::kText, kRequired, "for people; may change"},
     FieldSpec{"field", FieldType::kText, kOptional, "the field at fault"},
+    FieldSpec{"room_id", FieldType::kRoomId, kOptional, "the room that a cursor is wrong about"},
 };
 inline constexpr std::array kPong = {kEcho};
 inline constexpr std::array kJoined = {
@@ -373,6 +392,10 @@ inline constexpr std::array kSignalEvent = {
 inline constexpr std::array kEvents = {
     EventSpec{EventType::kConnected, "connected", Delivery::kControl, fields::kConnected,
               "The first event of a session."},
+    EventSpec{EventType::kClosed, "closed", Delivery::kControl, fields::kClosed,
+              "The server ends the session; over SSE and polling, where WebSocket has its close frame."},
+    EventSpec{EventType::kCursor, "cursor", Delivery::kControl, fields::kCursorEvent,
+              "The answer to `cursor`. (Over SSE, the blocks named `cursor` carry one as their `id`.)"},
     EventSpec{EventType::kAck, "ack", Delivery::kControl, fields::kAck, "A command with an `id` was carried out."},
     EventSpec{EventType::kError, "error", Delivery::kControl, fields::kError,
               "A command was not carried out; the session goes on."},

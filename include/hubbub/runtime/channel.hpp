@@ -41,7 +41,7 @@ class Channel : public PollTarget, private base::Timer {
   bool is_blocked() const { return blocked_; }
 
   /// Called by the shard at the end of a turn: sends what is queued as far as the kernel takes it. HOT PATH
-  void flush();
+  void flush() final;
 
  protected:
   /// Starts watching; false when the kernel refuses.
@@ -55,6 +55,9 @@ class Channel : public PollTarget, private base::Timer {
   /// unread input would make the kernel send RST, which can destroy a close frame or error answer on its way. At most
   /// `timeout_ms`, then close_now().
   void close_gracefully(std::int64_t timeout_ms);
+  /// Gives the descriptor away, unwatched, for another shard to go on with; nothing may be queued. The object is
+  /// retired as by close_now(), without on_closed().
+  int release();
   /// Closes now and destroys the object at the end of the turn. on_closed() has been called when it returns.
   void close_now();
   bool is_closing() const { return closing_; }
@@ -66,6 +69,8 @@ class Channel : public PollTarget, private base::Timer {
   virtual void on_timer() = 0;
 
   virtual void on_readable() = 0;
+  /// A flush begins that will send: the last chance to queue something behind all else of this turn.
+  virtual void on_flush() {}
   /// The kernel took less than there was: `queued_bytes()` remain. Told at each flush that leaves something.
   virtual void on_blocked() {}
   /// A blocked channel made progress (not yet empty).

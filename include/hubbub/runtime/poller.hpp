@@ -8,10 +8,17 @@
 
 namespace hubbub::runtime {
 
-/// Something with a descriptor that a Poller watches.
-class PollTarget {
+/// Something that a turn may end with. [shard]
+class Flushable {
  public:
-  virtual ~PollTarget() = default;
+  virtual ~Flushable() = default;
+  /// Told once at the end of a turn in which it was marked dirty.
+  virtual void flush() {}
+};
+
+/// Something with a descriptor that a Poller watches.
+class PollTarget : public Flushable {
+ public:
   /// `events` as epoll gave them (EPOLLIN, EPOLLOUT, EPOLLHUP, ...). [shard]
   virtual void on_ready(std::uint32_t events) = 0;
 };

@@ -20,8 +20,6 @@
 
 namespace hubbub::runtime {
 
-class Channel;
-
 /// One thread with one io_context. A turn: run what is ready (bounded), drain the mailbox, fire timers, then flush
 /// every dirty channel once. A session and all that it owns live and die on one shard.
 class Shard {
@@ -58,11 +56,11 @@ class Shard {
   /// The one buffer that every channel of the shard reads into. [shard]
   std::span<char> read_buffer() { return {read_buffer_.get(), kReadBufferBytes}; }
 
-  /// Has `channel` flushed at the end of this turn. [shard]
-  void mark_dirty(Channel& channel) { dirty_.push_back(&channel); }
-  void forget_dirty(const Channel& channel);
+  /// Has `target` flushed at the end of this turn. [shard]
+  void mark_dirty(Flushable& target) { dirty_.push_back(&target); }
+  void forget_dirty(const Flushable& target);
   /// Destroys `object` at the end of this turn, because someone further up the stack may still use it. [shard]
-  void defer_destroy(std::unique_ptr<PollTarget> object) { graveyard_.push_back(std::move(object)); }
+  void defer_destroy(std::unique_ptr<Flushable> object) { graveyard_.push_back(std::move(object)); }
   /// Called each turn between the timers and the flush. [shard]
   void set_before_flush(base::InlineFunction<void()> hook) { before_flush_ = std::move(hook); }
 
@@ -101,9 +99,9 @@ class Shard {
   std::unique_ptr<char[]> read_buffer_;
   std::vector<Task> tasks_;       // swapped with the mailbox
   std::deque<Task> local_tasks_;  // posted by this shard to itself
-  std::vector<Channel*> dirty_;
-  std::vector<Channel*> flushing_;
-  std::vector<std::unique_ptr<PollTarget>> graveyard_;
+  std::vector<Flushable*> dirty_;
+  std::vector<Flushable*> flushing_;
+  std::vector<std::unique_ptr<Flushable>> graveyard_;
   base::InlineFunction<void()> before_flush_;
   std::atomic<std::thread::id> thread_{};
   std::atomic<bool> stopping_{false};

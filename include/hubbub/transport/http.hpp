@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -13,6 +15,10 @@ namespace hubbub::transport {
 
 class HttpConnection;
 
+/// What matched a route's `{}` segments.
+inline constexpr std::size_t kMaxSegments = 2;
+using Segments = std::array<std::string_view, kMaxSegments>;
+
 /// One request, complete. Views live until it has been answered.
 class HttpRequest {
  public:
@@ -22,14 +28,14 @@ class HttpRequest {
   virtual std::string header(std::string_view name) const = 0;
   virtual bool is_http_1_1() const = 0;
   const Target& target() const { return target_; }
-  /// What matched the route's `{}` segment, still encoded.
-  std::string_view segment() const { return segment_; }
+  /// What matched the route's `{}` segments, still encoded; empty when there is no such segment.
+  std::string_view segment(std::size_t index = 0) const { return segments_[index]; }
 
  protected:
   ~HttpRequest() = default;
   friend class HttpConnection;
   Target target_;
-  std::string_view segment_;
+  Segments segments_{};
 };
 
 struct HttpResponse {
@@ -47,7 +53,7 @@ HttpResponse error_response(protocol::ErrorCode code, std::string_view message =
 /// One endpoint. HEAD and OPTIONS follow from the table: HEAD is GET without the body, OPTIONS lists the methods.
 struct Route {
   std::string_view method;
-  std::string_view pattern;  ///< a path; a last segment `{name}` matches one non-empty segment, percent-encoded
+  std::string_view pattern;  ///< a path; a segment `{name}` matches one non-empty segment, percent-encoded
   /// Must answer by connection.respond() or take the connection over. [shard]
   std::function<void(HttpConnection& connection, const HttpRequest& request)> handle;
 };
@@ -60,7 +66,7 @@ class Router {
 
   struct Match {
     const Route* route = nullptr;
-    std::string_view segment{};
+    Segments segments{};
     std::string allow{};  ///< methods of the path when `route` is null; empty when the path is unknown
   };
   Match find(std::string_view method, std::string_view path) const;

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hubbub/base/shared_string.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/protocol/ws_deflate.hpp"
 #include "hubbub/protocol/ws_frame.hpp"
@@ -31,6 +32,10 @@ struct TransportOptions {
   std::size_t max_sessions = 1'000'000;
   std::size_t max_connections_per_address = 0;  // 0: off
   bool compression = true;
+  std::int64_t sse_keepalive_ms = 30'000;
+  std::int64_t sse_retry_ms = 2'000;
+  std::int64_t session_linger_ms = 30'000;
+  std::int64_t poll_timeout_max_ms = 120'000;
 };
 
 /// Connections of each address, over all shards. [any thread]
@@ -45,6 +50,11 @@ class AddressCounts {
   boost::unordered_flat_map<std::uint64_t, std::uint32_t> counts_;
 };
 
+class HttpConnection;
+class HttpSession;
+class ShardTransport;
+class TransportConnection;
+
 /// What all shards' transports share.
 struct TransportContext {
   hub::ConnectionManager& manager;
@@ -52,9 +62,14 @@ struct TransportContext {
   Router router{};
   AddressCounts addresses{};
   std::atomic<bool> stopping{false};
+  std::vector<ShardTransport*> transports{};  ///< by shard
 };
 
-class TransportConnection;
+/// Names a request whose answer comes later. [any thread]
+struct DeferredAnswer {
+  unsigned shard = 0;
+  std::uint64_t id = 0;
+};
 
 /// One shard's connections and the tools that they share. [shard]
 class ShardTransport {
@@ -76,13 +91,28 @@ class ShardTransport {
   void begin_stop();
   std::size_t connection_count() const { return connections_.size(); }
 
+  /// Answers a deferred request of this shard; nothing happens when its connection has gone.
+  void answer(std::uint64_t deferred_id, const HttpResponse& response);
+
+  /// The session over SSE or polling with this id; null when there is none.
+  HttpSession* find_http_session(hub::SessionId id) const;
+  /// The user's session for polls that bring neither cursor nor key; null when there is none.
+  HttpSession* find_plain_poll(const base::SharedString& user) const;
+
  private:
   friend class TransportConnection;
+  friend class HttpConnection;
+  friend class HttpSession;
   TransportContext& context_;
   runtime::Shard& shard_;
   protocol::Inflater inflater_;
   std::unique_ptr<protocol::Deflater> echo_deflater_;
   std::vector<TransportConnection*> connections_;
+  boost::unordered_flat_map<std::uint64_t, HttpConnection*> deferred_;
+  std::uint64_t next_deferred_ = 1;
+  boost::unordered_flat_map<hub::SessionId, HttpSession*> http_sessions_;
+  boost::unordered_flat_map<base::SharedString, HttpSession*, base::SharedStringHash, base::SharedStringEqual>
+      plain_polls_;
 };
 
 /// A connection that its shard knows of, whatever it speaks.
@@ -93,7 +123,11 @@ class TransportConnection : public runtime::Channel {
   explicit TransportConnection(TransportConnection& from);
   ~TransportConnection() override;
 
+  /// As Channel::release; whoever takes the descriptor takes over that its address is counted.
+  int release_to_other_shard();
+
   ShardTransport& transport() const { return transport_; }
+  std::uint64_t address_hash() const { return address_hash_; }
   /// The server stops: say so and close.
   virtual void on_stop() = 0;
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,10 @@ std::optional<std::string> percent_decode(std::string_view text);
 /// The first value of `key` in a query string, decoded; a plus is a space there only if written %20. nullopt when it is
 /// missing or its escapes are broken.
 std::optional<std::string> query_value(std::string_view query, std::string_view key);
+
+/// Calls `visit` with every value of `key`, decoded; with nullopt where its escapes are broken.
+void for_each_query_value(std::string_view query, std::string_view key,
+                          const std::function<void(const std::optional<std::string>&)>& visit);
 
 /// Whether a comma-separated header value holds `token`, ignoring case (RFC 9110 5.6.1).
 bool has_token(std::string_view header, std::string_view token);

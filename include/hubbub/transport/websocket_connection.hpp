@@ -11,11 +11,13 @@
 
 namespace hubbub::transport {
 
+struct SessionRequest;
+
 /// RFC 6455 after the handshake. Idle it is this object and its session, nothing else. [shard]
 class WebSocketConnection final : public TransportConnection, public hub::Outbound {
  public:
-  /// Goes on with the socket of `from`. `user` null: an echo without a session, for conformance suites.
-  WebSocketConnection(TransportConnection& from, bool deflate, const base::SharedString* user);
+  /// Goes on with the socket of `from`. `wanted` null: an echo without a session, for conformance suites.
+  WebSocketConnection(TransportConnection& from, bool deflate, SessionRequest* wanted);
   ~WebSocketConnection() override;
 
   /// `early`: what had arrived behind the handshake.

@@ -232,7 +232,7 @@ TEST_F(CommandTest, RefusesWhatIsNotOneJsonObject) {
 }
 
 TEST_F(CommandTest, DoesNotKnowOtherTypes) {
-  for (const std::string type : {"", "Ping", "ping ", "cursor", "auth", "message", "typing", "p"})
+  for (const std::string type : {"", "Ping", "ping ", "cursors", "auth", "message", "typing", "p"})
     expect_error(R"({"type":")" + type + "\"}", ErrorCode::kUnknownType);
   expect_error(R"({"type":")" + std::string(5000, 'x') + "\"}", ErrorCode::kUnknownType);
 }

@@ -143,6 +143,7 @@ std::multimap<EventType, std::string> samples() {
   std::multimap<EventType, std::string> out;
   const auto add = [&out](EventType type, std::string text) { out.emplace(type, std::move(text)); };
   const std::vector<std::string_view> members = {"a"};
+  add(EventType::kConnected, encode(ConnectedEvent{.session_id = "s", .user_id = "u", .recovered = true}));
   add(EventType::kConnected,
       encode(ConnectedEvent{
           .session_id = "s", .session_key = "k", .user_id = "u", .server_id = "n", .heartbeat_ms = 30'000}));
@@ -154,7 +155,13 @@ std::multimap<EventType, std::string> samples() {
                                        .sessions = 1,
                                        .count = 1}));
   add(EventType::kError, encode(ErrorEvent{.code = ErrorCode::kInternal}));
-  add(EventType::kError, encode(ErrorEvent{.id = "1", .code = ErrorCode::kInternal, .field = "x"}));
+  add(EventType::kError, encode(ErrorEvent{.id = "1", .code = ErrorCode::kInternal, .field = "x", .room_id = "r"}));
+  for (const bool full : {false, true}) {
+    add(EventType::kCursor, encode(CursorEvent{.id = full ? "1" : "", .cursor = "c"}));
+    std::string closed;
+    append_closed_event(closed, full ? CloseCode::kGoingAway : CloseCode::kReplaced);
+    add(EventType::kClosed, closed);
+  }
   add(EventType::kPong, encode(PongEvent{}));
   add(EventType::kPong, encode(PongEvent{.id = "1"}));
   add(EventType::kJoined, encode(JoinedEvent{.room_id = "r", .epoch = "e"}));

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "hubbub/base/timing_wheel.hpp"
+#include "hubbub/hub/outbound.hpp"
+#include "hubbub/hub/session_shard.hpp"
+#include "hubbub/protocol/cursor.hpp"
+#include "hubbub/runtime/out_queue.hpp"
+#include "hubbub/transport/http_connection.hpp"
+#include "hubbub/transport/shard_transport.hpp"
+
+namespace hubbub::transport {
+
+class SseConnection;
+
+/// A session over Server-Sent Events or polling: it outlives each of its connections by `session_linger`, so that a
+/// reconnect is no leave and join. While there is none its session is suspended. Owns itself: goes when the linger is
+/// over, or when the hub ends the session. [shard]
+class HttpSession final : public hub::Outbound, public runtime::Flushable, public ResponseWaiter, private base::Timer {
+ public:
+  /// `framing` kSse or kPoll. `plain`: found again by the user alone.
+  HttpSession(ShardTransport& transport, const base::SharedString& user, hub::Framing framing,
+              std::unique_ptr<hub::Resume> resume, bool plain);
+  ~HttpSession() override;
+  HttpSession(const HttpSession&) = delete;
+  HttpSession& operator=(const HttpSession&) = delete;
+
+  const hub::Session& session() const { return *session_; }
+  hub::Framing framing() const { return framing_; }
+  bool is_ending() const { return ending_; }
+
+  // SSE
+  /// The stream goes to `connection` now; an older one is closed. With a cursor it goes on from there.
+  void stream_to(SseConnection& connection, const protocol::Cursor* cursor, bool resumed);
+  void on_stream_closed(const SseConnection& connection);
+  hub::Session* live_session() { return ending_ ? nullptr : session_; }
+  /// The cursor's block, if something kept was written since the last one.
+  void append_cursor_block(std::string& out);
+
+  // Polling
+  /// Answers `connection` as soon as there is something, or after `timeout_ms`; an older poll is answered at once.
+  void poll(HttpConnection& connection, std::int64_t timeout_ms, const protocol::Cursor* cursor, bool resumed);
+  void on_connection_gone() override;
+  /// A client that goes on by cursor has this session for itself.
+  void forget_plain();
+
+  /// Another session of the same client has taken its place: it may go soon, with its joins counted until then.
+  void retire();
+  void on_stop();
+
+  // hub::Outbound
+  void deliver(const runtime::BatchRef& batch, std::uint32_t begin) override;
+  void cut(const runtime::Batch* batch) override;
+  void send(std::string_view json) override;
+  void close(protocol::CloseCode code) override;
+  std::size_t queued_bytes() const override;
+  bool is_blocked() const override;
+
+  void flush() override;
+
+ private:
+  void on_time();
+  void linger();
+  void end();
+  void mark_dirty();
+  void answer_poll();
+  void arm_after(std::int64_t ms) { transport_.shard().wheel().arm(*this, transport_.shard().now_ms() + ms); }
+
+  ShardTransport& transport_;
+  hub::Session* session_ = nullptr;
+  SseConnection* stream_ = nullptr;
+  HttpConnection* poller_ = nullptr;
+  runtime::OutQueue queue_;  // kPoll: for the next answer; kSse: what came while there was no connection
+  std::uint64_t key_tag_;
+  std::uint32_t cursor_told_ = 0;  // hash of the last cursor block's
+  hub::Framing framing_;
+  bool plain_;
+  bool dirty_ = false;
+  bool cursor_due_ = false;
+  bool poll_due_ = false;  // answer even if there is nothing
+  bool ending_ = false;
+};
+
+/// The routes `/events/{user_id}`, `/poll/{user_id}` and `/sessions/{session_id}/commands`.
+void add_http_session_routes(Router& router);
+
+}  // namespace hubbub::transport
