@@ -143,7 +143,9 @@ std::multimap<EventType, std::string> samples() {
   std::multimap<EventType, std::string> out;
   const auto add = [&out](EventType type, std::string text) { out.emplace(type, std::move(text)); };
   const std::vector<std::string_view> members = {"a"};
-  add(EventType::kConnected, encode(ConnectedEvent{.session_id = "s", .user_id = "u", .recovered = true}));
+  add(EventType::kConnected,
+      encode(
+          ConnectedEvent{.session_id = "s", .session_key = "k", .user_id = "u", .server_id = "n", .recovered = true}));
   add(EventType::kConnected,
       encode(ConnectedEvent{
           .session_id = "s", .session_key = "k", .user_id = "u", .server_id = "n", .heartbeat_ms = 30'000}));
