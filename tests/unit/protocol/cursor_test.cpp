@@ -43,7 +43,7 @@ TEST(Cursor, SaysWhatWasWritten) {
 
 // The document's example: who builds a cursor by docs/protocol.md gets these bytes.
 TEST(Cursor, IsWhatTheDocumentSays) {
-  EXPECT_EQ(write({0, 0, {{"", 1, 2}, {"tea", 3, 300}}}, "ann"), "AV-aEEsAAAAAAAAAAAABAgN0ZWEAAAAAAAAAA6wC");
+  EXPECT_EQ(write({0, 0, {{"", 1, 2}, {"tea", 3, 300}}}, "ann"), "ATTTJ5MAAAAAAAAAAAABAgN0ZWEAAAAAAAAAA6wC");
 }
 
 TEST(Cursor, IsSafeInAnUrlAndAHeader) {
