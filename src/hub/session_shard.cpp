@@ -339,6 +339,8 @@ void SessionShard::rewind(Session& session, Membership& membership, const protoc
   const std::string_view room = topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{};
   const protocol::CursorEntry* entry = cursor.find(room);
   const std::uint64_t target = entry == nullptr ? membership.from_seq : entry->seq;
+  // A room that the cursor does not know: the client may never have heard that it joined.
+  if (entry == nullptr && topic.kind == TopicKind::kRoom) join(session, room, {session.id_}, std::nullopt, {});
   if (entry != nullptr && (entry->epoch != topic.epoch || entry->seq > topic.last_seq)) {
     scratch_.clear();
     protocol::append_event(scratch_, protocol::ErrorEvent{.code = protocol::ErrorCode::kBadCursor, .room_id = room});
