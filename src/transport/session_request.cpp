@@ -23,8 +23,9 @@ bool parse_rooms(std::string_view query, std::vector<std::string>& rooms) {
     rooms.emplace_back(room);
   };
   for_each_query_value(query, "rooms", [&](const std::optional<std::string>& value) {
-    std::string_view list = value ? *value : "";
     good = good && value;
+    std::string_view list;
+    if (value) list = *value;
     while (!list.empty()) {
       const std::size_t end = std::min(list.find(','), list.size());
       add(list.substr(0, end));
