@@ -151,6 +151,7 @@ void Generator::resolve() {
   for (auto& byte : key) byte = static_cast<unsigned char>(random_());
   const std::string key_text = base64(key.data(), key.size());
   accept_ = accept_for(key_text);
+  host_line_ = " HTTP/1.1\r\nHost: " + host + ":" + port + "\r\n\r\n";
   request_head_ = "GET " + path + options_.user_prefix;
   request_tail_ =
       " HTTP/1.1\r\nHost: " + host + ":" + port +
@@ -166,6 +167,9 @@ void Generator::resolve() {
 void Generator::prepare() {
   if (options_.connections == 0 || options_.rooms == 0) throw std::runtime_error("nobody to connect");
   if (options_.rooms > options_.connections) throw std::runtime_error("more rooms than connections");
+  if (options_.transport == Transport::kPoll && options_.mode != Mode::kIdle) {
+    throw std::runtime_error("--transport poll only with --idle");
+  }
   if (options_.mode != Mode::kIdle) {
     if (!options_.join) throw std::runtime_error("without a join nothing is delivered: use --idle with --no-join");
     if (options_.size < kMarkerSize) {
@@ -249,7 +253,7 @@ void Generator::start_connect(std::uint32_t index) {
   }
   ++handshaking_;
   connection.state = State::kUpgrading;
-  connection.out = request_head_ + std::to_string(index) + request_tail_;
+  connection.out = is_listener(index) ? listener_request(index) : request_head_ + std::to_string(index) + request_tail_;
   // Over loopback the connection stands already: try to write, and only if that fails wait for it.
   const ssize_t sent = send(connection.fd, connection.out.data(), connection.out.size(), MSG_NOSIGNAL);
   if (sent == static_cast<ssize_t>(connection.out.size())) {
@@ -293,6 +297,10 @@ void Generator::join_all() {
       return fail("not everybody had joined within " + std::to_string(options_.setup_timeout_s) + " s");
     while (next < options_.connections && joining_ < options_.connect_concurrency) {
       Connection& connection = connections_[next];
+      if (is_listener(next)) {  // it joined with its request; `joined` may be here already
+        ++next;
+        continue;
+      }
       connection.state = State::kJoining;
       ++joining_;
       ++rooms_[connection.room].members;
@@ -332,7 +340,7 @@ void Generator::close_all() {
   for (std::uint32_t i = 0; i < connections_.size(); ++i) {
     Connection& connection = connections_[i];
     if (connection.fd < 0) continue;
-    if (connection.state < State::kOpen) {
+    if (connection.state < State::kOpen || is_listener(i)) {
       drop(i, "");
       continue;
     }
@@ -526,6 +534,9 @@ void Generator::on_readable(std::uint32_t index) {
   now_ns_ = monotonic_ns();
   const char* data = buffer_.get();
   const std::size_t size = kept + static_cast<std::size_t>(got);
+  if (is_listener(index)) {
+    return options_.transport == Transport::kSse ? read_stream(index, data, size) : read_poll(index, data, size);
+  }
   std::size_t used = 0;
   if (connection.state < State::kOpen) {
     used = on_response(index, data, size);
@@ -596,6 +607,106 @@ std::size_t Generator::on_response(std::uint32_t index, const char* data, std::s
   ++report_.connected;
   connections_[index].state = State::kOpen;
   return end + 4;
+}
+
+// ---- listeners by Server-Sent Events or polling ----
+
+bool Generator::is_listener(std::uint32_t index) const {
+  if (options_.transport == Transport::kWebSocket) return false;
+  return options_.mode == Mode::kIdle || index >= options_.publishers * options_.rooms;
+}
+
+std::string Generator::listener_request(std::uint32_t index) const {
+  const bool sse = options_.transport == Transport::kSse;
+  std::string request = sse ? "GET /events/" : "GET /poll/";
+  request += options_.user_prefix + std::to_string(index) + (sse ? "?" : "?timeout=100&");
+  if (options_.join) request += "room=" + rooms_[connections_[index].room].name;
+  return request + host_line_;
+}
+
+void Generator::listener_joined(std::uint32_t index) {
+  if (connections_[index].state == State::kJoined) return;
+  connections_[index].state = State::kJoined;
+  ++rooms_[connections_[index].room].members;
+  ++report_.joined;
+}
+
+std::size_t Generator::on_stream_head(std::uint32_t index, const char* data, std::size_t size) {
+  const std::string_view text(data, size);
+  const std::size_t end = text.find("\r\n\r\n");
+  if (end == std::string_view::npos) return 0;
+  if (!text.starts_with("HTTP/1.1 200")) {
+    drop(index, "refused: " + std::string(text.substr(0, std::min<std::size_t>(size, 300))));
+    return 0;
+  }
+  if (connections_[index].state < State::kOpen) {
+    --handshaking_;
+    ++report_.connected;
+    connections_[index].state = State::kOpen;
+  }
+  return end + 4;
+}
+
+// HOT PATH. Whole blocks only; each event's JSON is one line, for we lay ours out so.
+void Generator::read_stream(std::uint32_t index, const char* data, std::size_t size) {
+  Connection& connection = connections_[index];
+  std::size_t used = 0;
+  if (connection.state < State::kOpen) {
+    used = on_stream_head(index, data, size);
+    if (connection.fd < 0) return;
+  }
+  constexpr std::string_view kMessageBlock = "event: message\ndata: ";
+  while (connection.state >= State::kOpen) {
+    if (size - used > kMessageBlock.size() &&
+        std::memcmp(data + used, kMessageBlock.data(), kMessageBlock.size()) == 0) {
+      const char* json = data + used + kMessageBlock.size();
+      const auto left = static_cast<std::size_t>(data + size - json);
+      const auto* line_end = static_cast<const char*>(std::memchr(json, '\n', left));
+      if (line_end == nullptr || line_end + 1 == data + size) break;
+      if (line_end[1] == '\n') {
+        on_message(index, json, static_cast<std::size_t>(line_end - json));
+        used = static_cast<std::size_t>(line_end + 2 - data);
+        continue;
+      }
+    }
+    const auto* end = static_cast<const char*>(memmem(data + used, size - used, "\n\n", 2));
+    if (end == nullptr) break;
+    const std::string_view block(data + used, static_cast<std::size_t>(end - data) - used);
+    used += block.size() + 2;
+    constexpr std::string_view kData = "\ndata: ";
+    const std::size_t at = block.find(kData);
+    if (at == std::string_view::npos) continue;  // a comment, or `retry`
+    if (block.starts_with("event: joined\n")) listener_joined(index);
+    on_text(index, block.data() + at + kData.size(), block.size() - at - kData.size());
+    if (connection.fd < 0) return;
+  }
+  if (connection.partial.empty() && used == size) return;
+  connection.partial.assign(data + used, size - used);
+}
+
+// Only for --idle: every answer is followed by the next poll.
+void Generator::read_poll(std::uint32_t index, const char* data, std::size_t size) {
+  Connection& connection = connections_[index];
+  const std::string_view text(data, size);
+  const std::size_t head = text.find("\r\n\r\n");
+  const std::size_t field = text.find("Content-Length: ");
+  const std::size_t length = field < head ? std::strtoul(data + field + 16, nullptr, 10) : 0;
+  if (head == std::string_view::npos || size < head + 4 + length) {
+    connection.partial.assign(data, size);
+    return;
+  }
+  connection.partial.clear();
+  if (on_stream_head(index, data, size) == 0) return;
+  const std::string_view body = text.substr(head + 4, length);
+  if (!options_.join || body.find(R"("type":"joined")") != std::string_view::npos) listener_joined(index);
+  ++events_seen_;
+  const std::size_t cursor = body.rfind(R"("cursor":")");
+  if (cursor == std::string_view::npos) return drop(index, "a poll's answer without a cursor");
+  std::string_view value = body.substr(cursor + 10);
+  value = value.substr(0, value.find('"'));
+  connection.out += "GET /poll/" + options_.user_prefix + std::to_string(index) +
+                    "?timeout=100&cursor=" + std::string(value) + host_line_;
+  flush(index);
 }
 
 void Generator::on_rare_frame(std::uint32_t index, const Frame& frame) {

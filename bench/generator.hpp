@@ -21,6 +21,7 @@
 namespace hubbub::bench {
 
 enum class Mode { kWindow, kRate, kIdle };
+enum class Transport { kWebSocket, kSse, kPoll };  // of those who only listen; publishers speak WebSocket
 
 struct Options {
   std::string url = "ws://127.0.0.1:8080";
@@ -28,6 +29,7 @@ struct Options {
   unsigned rooms = 1;
   unsigned publishers = 1;  // members of each room that publish
   Mode mode = Mode::kWindow;
+  Transport transport = Transport::kWebSocket;
   unsigned window = 1;
   double rate = 0;  // messages a second in total
   unsigned size = 128;
@@ -153,6 +155,12 @@ class Generator {
   std::size_t on_response(std::uint32_t index, const char* data, std::size_t size);
   void on_rare_frame(std::uint32_t index, const Frame& frame);
   void on_text(std::uint32_t index, const char* data, std::size_t size);
+  bool is_listener(std::uint32_t index) const;
+  std::string listener_request(std::uint32_t index) const;
+  void read_stream(std::uint32_t index, const char* data, std::size_t size);
+  std::size_t on_stream_head(std::uint32_t index, const char* data, std::size_t size);
+  void read_poll(std::uint32_t index, const char* data, std::size_t size);
+  void listener_joined(std::uint32_t index);
   void on_message(std::uint32_t index, const char* data, std::size_t size);
   void on_unusual_delivery(std::size_t place, Slot& slot);
   void count_delivery(Slot& slot);
@@ -175,6 +183,7 @@ class Generator {
   std::vector<sockaddr_storage> sources_;
   std::string request_head_;
   std::string request_tail_;
+  std::string host_line_;
   std::string accept_;
 
   int epoll_ = -1;

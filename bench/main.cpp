@@ -204,6 +204,9 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1U, 100'000U))
       ->capture_default_str();
   app.add_option("--connect-rate", o.connect_rate, "Connects a second, 0 = as fast as it goes")->capture_default_str();
+  app.add_option("--transport", o.transport, "How those who only listen attach: websocket, sse, or (with --idle) poll")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Transport>{
+          {"websocket", Transport::kWebSocket}, {"sse", Transport::kSse}, {"poll", Transport::kPoll}}));
   app.add_flag("--deflate", o.deflate, "Offer permessage-deflate without context takeover");
   app.add_flag("--join,!--no-join", o.join, "Join the rooms (default); --no-join only with --idle");
   app.add_flag("--spin", o.spin, "Never sleep: steadier latencies for a core of its own");

@@ -66,6 +66,8 @@ void Channel::set_reading(bool on) {
   update_interest();
 }
 
+void Channel::set_option(int level, int name, unsigned value) { ::setsockopt(fd_, level, name, &value, sizeof value); }
+
 std::ptrdiff_t Channel::read_some(std::span<char> into) {
   const ssize_t n = ::recv(fd_, into.data(), into.size(), MSG_DONTWAIT);
   return n >= 0 ? n : -errno;

@@ -51,6 +51,8 @@ class Channel : public PollTarget, private base::Timer {
   /// Reads once. >0 bytes; 0 the peer closed its side; <0: -errno (-EAGAIN: nothing there).
   std::ptrdiff_t read_some(std::span<char> into);
   void drop_unsent() { queue_.drop_unsent(); }
+  /// As setsockopt; errors are ignored.
+  void set_option(int level, int name, unsigned value);
   /// Sends what is queued, says FIN and waits for the peer's, throwing away what it still sends: closing at once with
   /// unread input would make the kernel send RST, which can destroy a close frame or error answer on its way. At most
   /// `timeout_ms`, then close_now().

@@ -39,7 +39,9 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   void stream_to(SseConnection& connection, const protocol::Cursor* cursor, bool resumed);
   void on_stream_closed(const SseConnection& connection);
   hub::Session* live_session() { return ending_ ? nullptr : session_; }
-  /// The cursor's block, if something kept was written since the last one.
+  /// Something was written since the last cursor's block.
+  bool is_cursor_due() const { return cursor_due_ && !ending_; }
+  /// The cursor's block, if it says anything new.
   void append_cursor_block(std::string& out);
 
   // Polling

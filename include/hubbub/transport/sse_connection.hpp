@@ -32,8 +32,13 @@ class SseConnection final : public TransportConnection {
   void on_closed() override;
   void on_stop() override;
 
+  void send_cursor();
+  void arm();
+
   HttpSession* session_ = nullptr;
   std::int64_t written_ms_ = 0;
+  std::int64_t cursor_ms_ = 0;  // when the last cursor went out
+  bool cursor_waits_ = false;
 };
 
 }  // namespace hubbub::transport
