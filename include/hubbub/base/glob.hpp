@@ -8,7 +8,7 @@ namespace hubbub::base {
 /// meaning from what follows, all else stands for itself. Every pattern is one; a backslash at the end stands for
 /// itself.
 ///
-/// Needs no memory, and time that grows as the text does; for what changes with the pattern, at most as their product.
+/// No recursion and no memory. For a given pattern the time is linear in the text, at worst the product of both sizes.
 [[nodiscard]] bool glob_matches(std::string_view pattern, std::string_view text) noexcept;
 
 }  // namespace hubbub::base
