@@ -10,7 +10,10 @@
 #include <chrono>
 #include <csignal>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "hubbub/api/status_routes.hpp"
@@ -20,6 +23,7 @@
 #include "hubbub/base/log.hpp"
 #include "hubbub/base/random.hpp"
 #include "hubbub/broker/memory_broker.hpp"
+#include "hubbub/broker/retention.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/runtime/shard_pool.hpp"
 #include "hubbub/transport/http_session.hpp"
@@ -90,6 +94,9 @@ broker::MemoryBrokerLimits broker_limits(const Settings& settings, unsigned shar
   limits.retain_count = settings.retain_count;
   limits.retain_age_ms = settings.retain_age.count();
   limits.retain_bytes = settings.retain_bytes;
+  for (const std::string& rule : settings.retain) {
+    limits.retain_rules.push_back(std::get<broker::RetentionRule>(broker::parse_retention_rule(rule)));  // was checked
+  }
   limits.total_bytes = settings.broker_memory_bytes / shards;
   limits.dedupe_window_ms = settings.dedupe_window.count();
   limits.dedupe_max = settings.dedupe_max;
@@ -140,9 +147,7 @@ class Server {
     raise_open_file_limit();
     spdlog::info("hubbub " HUBBUB_VERSION ", server {}, {} shards, broker {}", manager_.limits().server_id,
                  pool_.size(), settings_.broker);
-    if (settings_.retain_count != 0 && settings_.retain_bytes < settings_.message_max_bytes + 1024) {
-      spdlog::warn("retain_bytes is smaller than the largest message: such a message will not be kept");
-    }
+    warn_of_small_retention();
     for (const auto& listener : listeners_) listener->start();
     wait_for_signal();
     pool_.start();
@@ -158,6 +163,21 @@ class Server {
   }
 
  private:
+  void warn_of_small_retention() const {
+    const auto limits = broker_limits(settings_, pool_.size());
+    const auto warn = [&](std::string_view what, std::size_t count, std::size_t bytes) {
+      if (count == 0 || bytes >= settings_.message_max_bytes + 1024) return;
+      spdlog::warn("{} is smaller than the largest message: such a message will not be kept", what);
+    };
+    warn("retain_bytes", limits.retain_count, limits.retain_bytes);
+    for (std::size_t i = 0; i < limits.retain_rules.size(); ++i) {
+      const broker::RetentionRule& rule = limits.retain_rules[i];
+      if (!rule.bytes) continue;
+      warn(fmt::format("bytes= of the rule {}", shown_value(settings_.retain[i])),
+           rule.count.value_or(limits.retain_count), *rule.bytes);
+    }
+  }
+
   void wait_for_signal() {
     signals_.async_wait([this](const boost::system::error_code& error, int signal) {
       if (error) return;

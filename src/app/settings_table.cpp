@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "hubbub/base/units.hpp"
+#include "hubbub/broker/retention.hpp"
 
 namespace hubbub::app {
 namespace {
@@ -31,6 +32,12 @@ Problem check_server_id(std::string_view value) {
   return shown_value(value) + " is not up to 64 letters, digits, '.', '_' and '-'";
 }
 
+Problem check_retention_rule(std::string_view value) {
+  const auto parsed = broker::parse_retention_rule(value);
+  const auto* problem = std::get_if<std::string>(&parsed);
+  return problem != nullptr ? shown_value(value) + " " + *problem : Problem{};
+}
+
 using Type = SettingType;
 
 constexpr std::string_view kNode = "Node", kLog = "Logging", kHttp = "HTTP and WebSocket",
@@ -40,7 +47,7 @@ constexpr std::string_view kNode = "Node", kLog = "Logging", kHttp = "HTTP and W
 // One row a setting, so that it reads as a table.
 // clang-format off
 const std::array kTable{
-  SettingRow{.group = kNode, .key = "listen", .type = Type::kList, .member = &Settings::listen, .check = check_listen,
+  SettingRow{.group = kNode, .key = "listen", .type = Type::kList, .member = &Settings::listen, .min = 1, .check = check_listen,
     .text = "Address to listen on, `host:port` or `[v6]:port` with a numeric host or `localhost`; port 0 takes a free one. May be given several times."},
   SettingRow{.group = kNode, .key = "insecure_open", .type = Type::kFlag, .member = &Settings::insecure_open,
     .text = "Let the node listen on other addresses than loopback although it asks nobody for a token: whoever reaches it may speak as any user."},
@@ -117,12 +124,14 @@ const std::array kTable{
   SettingRow{.group = kLimits, .key = "last_seen_max", .type = Type::kCount, .member = &Settings::last_seen_max, .max = 100'000'000,
     .text = "Users who are away whose `last_seen` is remembered; the longest gone are forgotten first."},
 
-  SettingRow{.group = kStreams, .key = "retain_count", .type = Type::kCount, .member = &Settings::retain_count, .max = 10'000'000,
+  SettingRow{.group = kStreams, .key = "retain_count", .type = Type::kCount, .member = &Settings::retain_count, .max = broker::kRetainCountMax,
     .text = "Events kept a stream (a room, or a user's inbox). 0 keeps none."},
-  SettingRow{.group = kStreams, .key = "retain_age", .type = Type::kDuration, .member = &Settings::retain_age, .min = 10, .max = 87'600 * kHour,
+  SettingRow{.group = kStreams, .key = "retain_age", .type = Type::kDuration, .member = &Settings::retain_age, .min = broker::kRetainAgeMinMs, .max = broker::kRetainAgeMaxMs,
     .text = "How long an event is kept."},
-  SettingRow{.group = kStreams, .key = "retain_bytes", .type = Type::kSize, .member = &Settings::retain_bytes, .max = 64 * kGiB,
+  SettingRow{.group = kStreams, .key = "retain_bytes", .type = Type::kSize, .member = &Settings::retain_bytes, .max = broker::kRetainBytesMax,
     .text = "Bytes kept a stream."},
+  SettingRow{.group = kStreams, .key = "retain", .type = Type::kList, .member = &Settings::retain, .max = broker::kRetentionRulesMax, .check = check_retention_rule,
+    .text = "Rules for streams that keep more or less, such as `room:news-* count=10 age=1h` or `inbox:* age=7d`; the first that fits a stream is taken. May be given several times, at most 64."},
   SettingRow{.group = kStreams, .key = "broker_memory_bytes", .type = Type::kSize, .member = &Settings::broker_memory_bytes, .min = 64 * kKiB, .max = kTiB,
     .text = "Bytes that the memory broker keeps in all; past it the streams that were idle longest go first."},
   SettingRow{.group = kStreams, .key = "dedupe_window", .type = Type::kDuration, .member = &Settings::dedupe_window, .max = 24 * kHour,
@@ -160,7 +169,8 @@ Problem check_text(const SettingRow& row, std::string_view value) {
 
 Problem parse_into(const SettingRow& row, std::span<const std::string> values, Settings& settings) {
   if (const auto* list = std::get_if<std::vector<std::string> Settings::*>(&row.member)) {
-    if (values.empty()) return "needs at least one value";
+    if (values.size() < row.min) return "needs at least one value";
+    if (row.max != 0 && values.size() > row.max) return fmt::format("takes at most {} values", row.max);
     for (const auto& value : values) {
       if (auto problem = check_text(row, value)) return problem;
     }
@@ -177,7 +187,7 @@ Problem parse_into(const SettingRow& row, std::span<const std::string> values, S
     settings.*(*flag) = value == "true";
   } else if (const auto* duration = std::get_if<std::chrono::milliseconds Settings::*>(&row.member)) {
     const auto parsed = base::parse_duration(value);
-    if (!parsed) return shown_value(value) + " is not a duration such as 30s, 500ms, 5m or 24h";
+    if (!parsed) return shown_value(value) + " is not a duration such as 30s, 500ms, 5m, 24h or 7d";
     const auto count = static_cast<std::uint64_t>(parsed->count());
     if (count < row.min || count > row.max) return out_of_range(row, value);
     settings.*(*duration) = *parsed;
@@ -365,6 +375,31 @@ std::optional<ListenAddress> parse_listen_address(std::string_view text) {
   return result;
 }
 
+constexpr std::string_view kRetentionText = R"(
+## Retention by pattern
+
+`retain_count`, `retain_age` and `retain_bytes` hold for every stream that no rule in `retain` fits. A rule names
+streams and what is different for them:
+
+```toml
+retain = [
+  "room:news-* count=100 age=30d",  # a long memory for rooms whose id starts with news-
+  "room:ticker-?? count=1",         # only the last message, for ids of two more characters
+  'room:tea\ room bytes=4MiB',      # one room; a blank in its id stands behind a backslash
+  "room:tmp-* count=0",             # nothing is kept, everything is carried
+  "inbox:* age=7d bytes=256KiB",    # direct messages and notifications, by the id of the user
+]
+```
+
+- First `room:` or `inbox:` and a pattern for the whole id: `*` is any run of characters, `?` is one, a backslash takes
+  the meaning from what follows, all else stands for itself. In the file a rule with a backslash stands in `'...'`.
+- Then `count=`, `age=` and `bytes=`, at least one of them, each at most once and with the ranges of the settings above.
+  What a rule leaves out is `retain_count`, `retain_age` or `retain_bytes`.
+- The first rule that fits is taken, and no other: put the special ones before the general ones.
+- By flag: `--retain 'room:news-* age=30d' --retain 'inbox:* age=7d'`. In `HUBBUB_RETAIN` a comma ends a rule; where an
+  id has one, `?` fits it.
+)";
+
 std::string configuration_document() {
   std::string out = R"(# Configuration
 
@@ -390,7 +425,7 @@ Every setting has one key, and three places where it can be given. The first tha
 
 Types:
 
-- **duration**: `500ms`, `30s`, `5m`, `24h`; a plain number is seconds.
+- **duration**: `500ms`, `30s`, `5m`, `24h`, `7d`; a plain number is seconds.
 - **size**: `64KiB`, `1MiB`, `2GiB`; a plain number is bytes.
 - **true/false**: as a flag `--compression`, `--no-compression` or `--compression=false`.
 - **text**: in the file in quotes. In `"..."` there is no backslash; in `'...'` it stands for itself.
@@ -407,6 +442,7 @@ Types:
     out += fmt::format("| `{}` | {} | `{}` | {} | {} |\n", row.key, type_name(row.type), toml_value(row, defaults),
                        range_text(row), row.text);
   }
+  out += kRetentionText;
   return out;
 }
 
@@ -431,7 +467,8 @@ std::string example_config() {
   std::string out =
       "# Hubbub configuration: every setting with its default. Take the # away from a line to change it.\n"
       "# A flag (--log-level debug) wins over the environment (HUBBUB_LOG_LEVEL=debug), and that over this file.\n"
-      "# Durations are \"500ms\", \"30s\", \"5m\", \"24h\" or plain seconds; sizes \"64KiB\", \"1MiB\" or plain "
+      "# Durations are \"500ms\", \"30s\", \"5m\", \"24h\", \"7d\" or plain seconds; sizes \"64KiB\", \"1MiB\" or "
+      "plain "
       "bytes.\n";
   std::string_view group;
   const Settings defaults;

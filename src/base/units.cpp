@@ -15,7 +15,8 @@ struct Unit {
 
 // Ascending factors: format picks the last one that divides without rest. "ms" stands before "s" and "m" so that the
 // suffix match is the longest one; likewise "KiB" before "B".
-constexpr std::array<Unit, 4> kDurationUnits{{{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}}};
+constexpr std::array<Unit, 5> kDurationUnits{
+    {{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}};
 constexpr std::array<Unit, 4> kSizeUnits{{{"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30}, {"B", 1}}};
 
 std::optional<std::uint64_t> parse_with_units(std::string_view text, std::span<const Unit> units,

@@ -34,13 +34,18 @@ std::size_t MemoryBroker::DedupeHash::operator()(const DedupeRef& ref) const noe
 }
 
 MemoryBroker::MemoryBroker(const base::Clock& clock, const MemoryBrokerLimits& limits, BrokerSink& sink)
-    : clock_(clock), limits_(limits), sink_(sink) {
+    : clock_(clock),
+      limits_(limits),
+      rules_({limits.retain_count, limits.retain_age_ms, limits.retain_bytes}, limits.retain_rules),
+      sink_(sink),
+      events_by_rule_(rules_.size()) {
+  assert(rules_.size() <= kRetentionRulesMax + 1);
   for (std::uint64_t& epoch : fresh_epochs_) epoch = random_epoch();
 }
 
 MemoryBroker::~MemoryBroker() {
   // Blocks outlive us in readers' hands; no link may lead from them to what goes now.
-  events_.clear();
+  for (Events& events : events_by_rule_) events.clear();
   idle_.clear();
   while (!dedupe_keys_.empty()) forget_dedupe_key(dedupe_keys_.front(), 0);
   idle_.clear();
@@ -77,7 +82,9 @@ void MemoryBroker::publish(const StreamKey& key, Publication publication, Publis
     event = {answer.position.seq, answer.id_ms, {kept, &kept->publication}};
     keep(stream, std::move(kept), now_ms);
     update_idle(stream, now_ms);
-    forget_aged(now_ms, 2);  // as sweep is bounded, it would fall behind a publisher that keeps on
+    // As sweep is bounded, it would fall behind a publisher that keeps on.
+    forget_aged_events(stream.rule, now_ms, 2);
+    forget_aged_dedupe_keys(now_ms, 2);
     enforce_total(now_ms);
   }
   // From here on `stream` may be gone, and `key` too once the sink has been called.
@@ -181,7 +188,13 @@ void MemoryBroker::read(const StreamKey& key, const ReadRange& range, ReadDone d
 void MemoryBroker::sweep() {
   constexpr std::size_t kAtMost = 20'000;  // a few milliseconds; the rest waits for the next one
   const std::int64_t now_ms = clock_.steady_ms();
-  forget_aged(now_ms, kAtMost);
+  // Each time another rule comes first, so that none with much to drop keeps the others waiting.
+  std::size_t left = kAtMost;
+  for (std::size_t i = 0; i < rules_.size(); ++i) {
+    left -= forget_aged_events((first_swept_ + i) % rules_.size(), now_ms, left);
+  }
+  first_swept_ = (first_swept_ + 1) % rules_.size();
+  forget_aged_dedupe_keys(now_ms, kAtMost);
   for (std::size_t n = 0; n < kAtMost && !idle_.empty(); ++n) {
     if (now_ms - idle_.front().idle_since_ms < limits_.idle_linger_ms) break;
     drop(idle_.front());
@@ -217,6 +230,7 @@ MemoryBroker::Stream& MemoryBroker::stream_for_publish(const StreamKey& key, std
     entry.stream = std::make_unique<Stream>();
     entry.stream->key = key;
     entry.stream->subscribed = !inserted;
+    entry.stream->rule = static_cast<std::uint16_t>(rules_.index_for(key));
     ++usage_.streams;
     bytes_ += stream_cost(key);
   } else if (entry.stream->idle.is_linked()) {
@@ -272,16 +286,17 @@ void MemoryBroker::keep(Stream& stream, std::shared_ptr<Kept> kept, std::int64_t
   std::string& body = kept->publication.body;
   if (body.capacity() > body.size() + body.size() / 4 + 64) body.shrink_to_fit();  // what is kept for a day
   auto& ring = stream.events;
-  if (ring.size() == limits_.retain_count && !ring.empty()) forget_oldest_event(stream, now_ms);  // the ring won't grow
+  const RetentionLimits& limits = rules_.limits(stream.rule);
+  if (ring.size() == limits.count && !ring.empty()) forget_oldest_event(stream, now_ms);  // the ring won't grow
   kept->bytes = sizeof(Kept) + 2 * kBlockBytes + kRingSlotBytes + heap_bytes(body) + heap_bytes(kept->publication.type);
   stream.bytes += kept->bytes;
   bytes_ += kept->bytes;
   ++usage_.events;
-  events_.push_back(*kept);
+  events_by_rule_[stream.rule].push_back(*kept);
   if (ring.full()) ring.set_capacity(std::max<std::size_t>(4, ring.capacity() * 2));
   ring.push_back(std::move(kept));
   // One that is too large takes itself along: a stream ends in its newest event or is empty, it has no holes.
-  while (!ring.empty() && (ring.size() > limits_.retain_count || stream.bytes > limits_.retain_bytes)) {
+  while (!ring.empty() && (ring.size() > limits.count || stream.bytes > limits.bytes)) {
     forget_oldest_event(stream, now_ms);
   }
 }
@@ -289,7 +304,7 @@ void MemoryBroker::keep(Stream& stream, std::shared_ptr<Kept> kept, std::int64_t
 void MemoryBroker::forget_oldest_event(Stream& stream, std::int64_t now_ms) {
   auto& ring = stream.events;
   Kept& oldest = *ring.front();
-  events_.erase(events_.iterator_to(oldest));
+  events_by_rule_[stream.rule].erase(Events::s_iterator_to(oldest));
   stream.bytes -= oldest.bytes;
   bytes_ -= oldest.bytes;
   --usage_.events;
@@ -302,16 +317,30 @@ void MemoryBroker::forget_oldest_event(Stream& stream, std::int64_t now_ms) {
   }
 }
 
-void MemoryBroker::forget_aged(std::int64_t now_ms, std::size_t at_most) {
-  for (std::size_t n = 0; n < at_most && !events_.empty(); ++n) {
-    const Kept& oldest = events_.front();
-    if (now_ms - oldest.kept_ms < limits_.retain_age_ms) break;
-    forget_oldest_event(*oldest.stream, now_ms);
+std::size_t MemoryBroker::forget_aged_events(std::size_t rule, std::int64_t now_ms, std::size_t at_most) {
+  const Events& events = events_by_rule_[rule];
+  std::size_t forgotten = 0;
+  while (forgotten < at_most && !events.empty() && now_ms - events.front().kept_ms >= rules_.limits(rule).age_ms) {
+    forget_oldest_event(*events.front().stream, now_ms);
+    ++forgotten;
   }
+  return forgotten;
+}
+
+void MemoryBroker::forget_aged_dedupe_keys(std::int64_t now_ms, std::size_t at_most) {
   for (std::size_t n = 0; n < at_most && !dedupe_keys_.empty(); ++n) {
     if (now_ms - dedupe_keys_.front().seen_ms < limits_.dedupe_window_ms) break;
     forget_dedupe_key(dedupe_keys_.front(), now_ms);
   }
+}
+
+MemoryBroker::Kept* MemoryBroker::oldest_event() noexcept {
+  Kept* oldest = nullptr;
+  for (Events& events : events_by_rule_) {
+    if (events.empty()) continue;
+    if (oldest == nullptr || events.front().kept_ms < oldest->kept_ms) oldest = &events.front();
+  }
+  return oldest;
 }
 
 void MemoryBroker::enforce_total(std::int64_t now_ms) {
@@ -320,9 +349,9 @@ void MemoryBroker::enforce_total(std::int64_t now_ms) {
   while (bytes_ > limits_.total_bytes) {
     if (!idle_.empty()) {
       drop(idle_.front());
-    } else if (!events_.empty()) {
+    } else if (const Kept* oldest = oldest_event()) {
       ++usage_.evicted_events;
-      forget_oldest_event(*events_.front().stream, now_ms);
+      forget_oldest_event(*oldest->stream, now_ms);
     } else if (!dedupe_keys_.empty()) {
       forget_dedupe_key(dedupe_keys_.front(), now_ms);
     } else {

@@ -7,14 +7,17 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "hubbub/base/clock.hpp"
 #include "hubbub/broker/memory_broker.hpp"
+#include "hubbub/broker/retention.hpp"
 
 namespace hubbub::broker {
 namespace {
@@ -23,6 +26,7 @@ struct ContractLimits {
   std::size_t retain_count = 100;
   std::int64_t retain_age_ms = 3'600'000;
   std::size_t retain_bytes = 1024 * 1024;
+  std::vector<RetentionRule> retain_rules{};
   std::int64_t dedupe_window_ms = 60'000;
 };
 
@@ -33,6 +37,7 @@ class MemoryBackend {
                 {.retain_count = limits.retain_count,
                  .retain_age_ms = limits.retain_age_ms,
                  .retain_bytes = limits.retain_bytes,
+                 .retain_rules = limits.retain_rules,
                  .dedupe_window_ms = limits.dedupe_window_ms},
                 sink) {}
   Broker& broker() { return broker_; }
@@ -48,6 +53,12 @@ class MemoryBackend {
 
 StreamKey room(std::string_view id) { return {StreamKind::kRoom, base::SharedString(id)}; }
 StreamKey inbox(std::string_view id) { return {StreamKind::kInbox, base::SharedString(id)}; }
+
+std::vector<RetentionRule> rules(std::initializer_list<std::string_view> texts) {
+  std::vector<RetentionRule> out;
+  for (const std::string_view text : texts) out.push_back(std::get<RetentionRule>(parse_retention_rule(text)));
+  return out;
+}
 
 struct Seen {
   StreamKey key;
@@ -570,6 +581,80 @@ TYPED_TEST(BrokerContract, ARetainedCountOfZeroKeepsNothingButCarriesAll) {
   EXPECT_EQ(page.first_seq, 4U);
   EXPECT_EQ(page.head_seq, 3U);
   EXPECT_FALSE(page.more);
+}
+
+TYPED_TEST(BrokerContract, RulesGiveStreamsCountsOfTheirOwn) {
+  this->start({.retain_count = 1000, .retain_rules = rules({"room:few-* count=10", "room:none-? count=0"})});
+  for (const StreamKey& key : {room("few-1"), room("few-"), room("none-1"), room("other"), inbox("few-1")}) {
+    this->publish_many(key, 500);
+  }
+  for (const StreamKey& key : {room("few-1"), room("few-")}) {
+    const Page page = this->newest(key);
+    EXPECT_EQ(page.head_seq, 500U);
+    EXPECT_GE(page.events.size(), 10U);
+    EXPECT_LT(page.events.size(), 300U);
+    EXPECT_EQ(page.events.size(), 500 - page.first_seq + 1);
+  }
+  EXPECT_TRUE(this->newest(room("none-1")).events.empty());
+  EXPECT_EQ(this->newest(room("none-1")).head_seq, 500U);
+  EXPECT_EQ(this->newest(room("other")).events.size(), 500U);
+  EXPECT_EQ(this->newest(inbox("few-1")).events.size(), 500U);
+}
+
+TYPED_TEST(BrokerContract, RulesGiveStreamsBytesOfTheirOwn) {
+  this->start({.retain_count = 1'000'000, .retain_rules = rules({"room:small count=100000 bytes=100000"})});
+  for (int i = 0; i < 500; ++i) {
+    this->publish(room("small"), std::string(1000, 'x'));
+    this->publish(room("large"), std::string(1000, 'x'));
+  }
+  EXPECT_GT(this->newest(room("small")).first_seq, 300U);
+  EXPECT_LE(this->newest(room("small")).first_seq, 450U);
+  EXPECT_EQ(this->newest(room("large")).first_seq, 1U);
+}
+
+TYPED_TEST(BrokerContract, RulesGiveStreamsAgesOfTheirOwn) {
+  this->start({.retain_age_ms = 60'000, .retain_rules = rules({"room:short* age=10s", "inbox:* age=2m"})});
+  const std::vector<StreamKey> keys{inbox("u"), room("r"), room("short")};  // the one kept longest comes first
+  for (const StreamKey& key : keys) this->publish(key, "1");
+  const auto kept = [&] {
+    Seqs counts;
+    for (const StreamKey& key : keys) counts.push_back(this->newest(key).events.size());
+    return counts;
+  };
+  const auto pass = [&](std::int64_t ms) {
+    this->backend().pass_time(ms);
+    this->broker().sweep();
+    this->backend().settle();
+  };
+  pass(5'000);
+  EXPECT_EQ(kept(), (Seqs{1, 1, 1}));
+  pass(10'000);
+  EXPECT_EQ(kept(), (Seqs{1, 1, 0}));
+  EXPECT_EQ(this->newest(room("short")).first_seq, 2U);
+  for (const StreamKey& key : keys) this->publish(key, "2");
+  pass(50'000);
+  EXPECT_EQ(kept(), (Seqs{2, 1, 0}));
+  pass(120'000);
+  EXPECT_EQ(kept(), (Seqs{0, 0, 0}));
+  for (const StreamKey& key : keys) EXPECT_EQ(this->newest(key).head_seq, 2U);
+}
+
+TYPED_TEST(BrokerContract, TheFirstRuleThatFitsIsTakenWhole) {
+  this->start({.retain_count = 500,
+               .retain_rules = rules({"room:a* age=1h", "room:a* count=5", "room:* count=0", "room:b count=500"})});
+  for (const StreamKey& key : {room("a"), room("b"), room("c")}) this->publish_many(key, 400);
+  EXPECT_EQ(this->newest(room("a")).events.size(), 400U);  // the count is the general one, not the second rule's
+  EXPECT_TRUE(this->newest(room("b")).events.empty());
+  EXPECT_TRUE(this->newest(room("c")).events.empty());
+}
+
+TYPED_TEST(BrokerContract, ARuleForInboxesTouchesNoRoomAndTheOtherWayRound) {
+  this->start({.retain_rules = rules({"inbox:u* count=0", "room:v* count=0"})});
+  for (const StreamKey& key : {room("u"), inbox("u"), room("v"), inbox("v")}) this->publish_many(key, 3);
+  EXPECT_EQ(this->newest(room("u")).events.size(), 3U);
+  EXPECT_TRUE(this->newest(inbox("u")).events.empty());
+  EXPECT_TRUE(this->newest(room("v")).events.empty());
+  EXPECT_EQ(this->newest(inbox("v")).events.size(), 3U);
 }
 
 // ---- calls from within callbacks

@@ -49,6 +49,8 @@ class CommandLine(unittest.TestCase):
         self.bad_use("message", "serve", "--message-max-bytes", "1GiB")
         self.bad_use("HUBBUB_SHARDS", "serve", env={"HUBBUB_SHARDS": "x"})
         self.bad_use("log", "serve", "--log-level", "loud")
+        self.bad_use("room:x count=many", "serve", "--retain", "inbox:* age=7d", "--retain", "room:x count=many")
+        self.bad_use("HUBBUB_RETAIN", "check-config", env={"HUBBUB_RETAIN": "news-* count=1"})
 
     def test_bad_files_are_2_and_the_key_is_named(self):
         self.bad_use("no_such_key", "serve", "--config", self.config("no_such_key = 1\n"))

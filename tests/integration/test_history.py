@@ -99,5 +99,49 @@ class RetainedBytes(Case):
         self.assertGreaterEqual(len(page["messages"]), 4)
 
 
+class RetentionRules(Case):
+    settings = ("--retain", "room:few* count=3", "--retain", r"room:tea\ room? count=0", "--retain", "room:short* age=1s",
+                "--retain", "inbox:bob* count=2", "--retain-count", "8", "--shards", "2")
+
+    async def kept(self, client, room, count=12):
+        await client.join(room)
+        for n in range(count):
+            await client.ok(type="room_message", room_id=room, content=n)
+        return await self.history(client, room_id=room)
+
+    async def history(self, client, **options):
+        return [e["seq"] for e in (await client.ok(type="history", limit=500, **options))["messages"]]
+
+    async def test_the_first_rule_that_fits_a_room(self):
+        ann = await self.client("ann")
+        self.assertEqual(await self.kept(ann, "few"), [10, 11, 12])
+        self.assertEqual(await self.kept(ann, "few-\u00fc"), [10, 11, 12])
+        self.assertEqual(await self.kept(ann, "tea room\u00fc"), [])
+        self.assertEqual(await self.kept(ann, "tea room"), list(range(5, 13)))
+        self.assertEqual(await self.kept(ann, "a few"), list(range(5, 13)))
+        self.assertEqual((await ann.ok(type="room_message", room_id="tea room\u00fc", content=0))["seq"], 13)
+
+    async def test_an_age(self):
+        ann = await self.client("ann")
+        await self.kept(ann, "long", 1)
+        await self.kept(ann, "short", 1)
+        deadline = support.time.monotonic() + 2 * support.WAIT_S
+        while await self.history(ann, room_id="short"):
+            self.assertLess(support.time.monotonic(), deadline, "messages outlive their rule's age")
+            await support.asyncio.sleep(0.1)
+        self.assertEqual(await self.history(ann, room_id="long"), [1])
+
+    async def test_an_inbox(self):
+        ann, bob = await self.client("ann"), await self.client("bob")
+        cat, room = await self.client("cat"), "bob"
+        for to in (bob, cat):
+            for n in range(5):
+                await ann.ok(type="direct_message", to_user=to.connected["user_id"], content=n)
+            await to.expect("direct_message", content=4)
+        self.assertEqual(await self.history(bob), [4, 5])
+        self.assertEqual(await self.history(cat), [1, 2, 3, 4, 5])
+        self.assertEqual(await self.kept(ann, room), list(range(5, 13)))
+
+
 if __name__ == "__main__":
     support.main()

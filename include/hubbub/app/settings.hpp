@@ -63,6 +63,7 @@ struct Settings {
   std::size_t retain_count = 1000;
   Millis retain_age{24 * 3'600'000};
   std::size_t retain_bytes = 1024 * 1024;                  // of one stream
+  std::vector<std::string> retain;                         // rules for some streams, broker/retention.hpp
   std::size_t broker_memory_bytes = 256U * 1024U * 1024U;  // of all streams
   Millis dedupe_window{300'000};
   std::size_t dedupe_max = 1000;  // of one stream

@@ -28,8 +28,8 @@ struct SettingRow {
   std::string_view key;
   SettingType type;
   Member member;
-  std::uint64_t min = 0;  ///< numbers only; durations in milliseconds
-  std::uint64_t max = 0;
+  std::uint64_t min = 0;          ///< of a number, durations in milliseconds; or how many values a list has
+  std::uint64_t max = 0;          ///< likewise; 0 for a list: any number
   std::string_view choices = {};  ///< texts only, `a|b|c`; empty: free text
   Problem (*check)(std::string_view value) = nullptr;
   std::string_view text = {};

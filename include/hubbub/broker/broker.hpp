@@ -92,7 +92,8 @@ class BrokerSink {
 ///   first_seq > s + 1 knows that it lost (s, first_seq);
 /// - a read from within a callback may show an event that the sink is told of only later: merge by seq;
 /// - unsubscribing from what is not subscribed does nothing;
-/// - retention by count, age and bytes drops the oldest first.
+/// - retention by count, age and bytes (hubbub/broker/retention.hpp: the first rule that fits the stream, or the
+///   default) drops the oldest first.
 class Broker {
  public:
   using PublishDone = base::InlineFunction<void(base::Result<Published>), 96>;

@@ -11,10 +11,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "hubbub/base/clock.hpp"
 #include "hubbub/base/shared_string.hpp"
 #include "hubbub/broker/broker.hpp"
+#include "hubbub/broker/retention.hpp"
 
 namespace hubbub::broker {
 
@@ -22,6 +24,7 @@ struct MemoryBrokerLimits {
   std::size_t retain_count = 1000;  ///< events of one stream; 0 keeps none
   std::int64_t retain_age_ms = 24 * 3'600'000LL;
   std::size_t retain_bytes = 1024 * 1024;  ///< of one stream, overhead counted; an event larger than that is not kept
+  std::vector<RetentionRule> retain_rules{};      ///< say otherwise for the streams that they fit; up to 64
   std::size_t total_bytes = 256UL * 1024 * 1024;  ///< of this instance: events, streams and dedupe keys
   std::int64_t dedupe_window_ms = 300'000;        ///< 0: no publish is a duplicate
   std::size_t dedupe_max = 1000;                  ///< keys of one stream, the oldest forgotten first; 0 likewise
@@ -31,9 +34,9 @@ struct MemoryBrokerLimits {
 /// Keeps streams in this process, and carries events no further. All calls [shard].
 ///
 /// What it holds is bounded by `total_bytes`: past it go, in this order, streams that keep nothing and have no
-/// subscriber, the oldest events of all streams, the oldest dedupe keys (which have no more than a quarter in any
-/// case). Not counted are subscriptions: a subscribed stream that never had an event is one slot of a table, about 40
-/// bytes, and the hub bounds their number.
+/// subscriber, the oldest events of all streams (to the millisecond, whatever rule they fall under), the oldest dedupe
+/// keys (which have no more than a quarter in any case). Not counted are subscriptions: a subscribed stream that never
+/// had an event is one slot of a table, about 40 bytes, and the hub bounds their number.
 ///
 /// A stream that is dropped counts from 1 again, so it comes back with another epoch: no reader takes what is new for
 /// what it has seen. A stream that never had an event may be forgotten and come back with the epoch it had.
@@ -116,6 +119,7 @@ class MemoryBroker final : public Broker {
   struct Stream {
     StreamKey key;
     bool subscribed = false;
+    std::uint16_t rule = 0;              // in rules_ and events_by_rule_
     std::uint64_t subscribed_after = 0;  // events up to this seq are not for the present subscription
     std::uint64_t head_seq = 0;
     std::uint64_t last_id_ms = 0;
@@ -144,6 +148,8 @@ class MemoryBroker final : public Broker {
     PublishDone done;
   };
 
+  using Events = List<Kept, &Kept::by_age>;  // oldest first
+
   Table& table(StreamKind kind) noexcept { return tables_[static_cast<std::size_t>(kind)]; }
   Entry* find(const StreamKey& key) noexcept;
   std::uint64_t& fresh_epoch(const StreamKey& key) noexcept;
@@ -154,7 +160,9 @@ class MemoryBroker final : public Broker {
   void forget_dedupe_key(DedupeKey& key, std::int64_t now_ms);
   void keep(Stream& stream, std::shared_ptr<Kept> kept, std::int64_t now_ms);
   void forget_oldest_event(Stream& stream, std::int64_t now_ms);
-  void forget_aged(std::int64_t now_ms, std::size_t at_most);
+  std::size_t forget_aged_events(std::size_t rule, std::int64_t now_ms, std::size_t at_most);
+  void forget_aged_dedupe_keys(std::int64_t now_ms, std::size_t at_most);
+  Kept* oldest_event() noexcept;
   void enforce_total(std::int64_t now_ms);
   void update_idle(Stream& stream, std::int64_t now_ms);
   void drop(Stream& stream);
@@ -165,13 +173,16 @@ class MemoryBroker final : public Broker {
 
   const base::Clock& clock_;
   const MemoryBrokerLimits limits_;
+  const RetentionRules rules_;
   BrokerSink& sink_;
 
   std::array<Table, 2> tables_;  // by StreamKind
   // The epochs of streams yet to be made, by a part of the id's hash. Dropping a stream draws its group's anew, so the
   // dropped one needs no memory of its own.
   std::array<std::uint64_t, 1024> fresh_epochs_;
-  List<Kept, &Kept::by_age> events_;  // of all streams, oldest first, which is the order in each stream
+  // One list for all streams of a rule: as they share an age, the events that go are in front, and in a stream's order.
+  std::vector<Events> events_by_rule_;
+  std::size_t first_swept_ = 0;  // the rule with which the next sweep begins
   List<DedupeKey, &DedupeKey::by_age> dedupe_keys_;
   boost::unordered_flat_set<DedupeKey*, DedupeHash, DedupeEqual> dedupe_index_;
   List<Stream, &Stream::idle> idle_;  // keep nothing and have no subscriber, longest first

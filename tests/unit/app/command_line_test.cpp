@@ -114,7 +114,7 @@ TEST_F(CommandLine, EverySettingHasAFlagAVariableAndAKeyThatDoTheSame) {
         value = row.choices.empty() ? "name" : std::string(row.choices.substr(row.choices.rfind('|') + 1));
         break;
       case SettingType::kList:
-        value = "[::1]:7";
+        value = row.key == "retain" ? "room:* count=7" : "[::1]:7";
         break;
       case SettingType::kFlag:
         value = row.key == "compression" ? "false" : "true";
@@ -161,6 +161,17 @@ TEST_F(CommandLine, AListIsReplacedByAStrongerPlaceNotAddedTo) {
             (List{"127.0.0.1:5", "[::1]:6"}));
 }
 
+TEST_F(CommandLine, ARetentionRuleIsOneValueWhereverItIsGiven) {
+  using List = std::vector<std::string>;
+  const List wanted{"room:a,b* count=10 age=1h", "inbox:tea\\ room  bytes=1KiB"};
+  EXPECT_EQ(settings({"serve", "--retain", wanted[0], "--retain=" + wanted[1]}).retain, wanted);
+  EXPECT_EQ(settings({"serve", "-c", file("retain = [ \"" + wanted[0] + "\", # one\n '" + wanted[1] + "' ]")}).retain,
+            wanted);
+  EXPECT_EQ(settings({"serve"}, {{"HUBBUB_RETAIN", "room:a* count=1, inbox:* age=7d"}}).retain,
+            (List{"room:a* count=1", "inbox:* age=7d"}));
+  EXPECT_EQ(settings({"serve", "-c", file("retain = []")}).retain, List{});
+}
+
 TEST_F(CommandLine, TheFileMayBeNamedByTheEnvironmentAndTheFlagWins) {
   const auto config = file("shards = 7\n");
   EXPECT_EQ(settings({"serve"}, {{"HUBBUB_CONFIG", config}}).shards, 7U);
@@ -193,6 +204,8 @@ TEST_F(CommandLine, BadUseIsOneLineThatNamesTheFlag) {
   EXPECT_EQ(error({"serve", "--compression=maybe"}), "--compression: 'maybe' is not true or false");
   EXPECT_EQ(error({"serve", "--listen", "here:1"}),
             "--listen: 'here:1' is not host:port or [v6]:port with a numeric host or localhost");
+  EXPECT_EQ(error({"serve", "--retain", "room:* count=1", "--retain", "room:a"}),
+            "--retain: 'room:a' needs count=, age= or bytes= after the pattern");
   EXPECT_NE(error({"serve", "--shards"}).find("--shards"), std::string::npos);
   EXPECT_EQ(error({"--shards", "2", "serve"}), "'--shards' cannot stand before the command: see hubbub --help");
   EXPECT_EQ(error({"serve", "--config", ""}), "--config: needs the name of a file");
@@ -349,9 +362,21 @@ TEST_F(CommandLine, PrintConfigTellsEachValueAndItsOrigin) {
 }
 
 TEST_F(CommandLine, WhatPrintConfigPrintsIsAConfigurationFileOfTheSameSettings) {
-  const std::vector<std::string> flags{"--listen",    "127.0.0.1:1",   "--listen", "[::1]:2",
-                                       "--log-file",  "a \"b\" \\ #c", "--shards", "2",
-                                       "--test-echo", "--typing-ttl",  "1500ms"};
+  const std::vector<std::string> flags{"--listen",
+                                       "127.0.0.1:1",
+                                       "--listen",
+                                       "[::1]:2",
+                                       "--log-file",
+                                       "a \"b\" \\ #c",
+                                       "--shards",
+                                       "2",
+                                       "--test-echo",
+                                       "--typing-ttl",
+                                       "1500ms",
+                                       "--retain",
+                                       "room:a\\ b*,? count=1 age=2d",
+                                       "--retain",
+                                       "inbox:* age=36h"};
   auto serve = flags, print = flags;
   serve.insert(serve.begin(), "serve");
   print.insert(print.begin(), "print-config");

@@ -47,7 +47,8 @@ TEST(SettingsTable, EachDefaultIsWithinItsOwnRange) {
     Settings settings;
     std::string value = toml_value(row, defaults);
     std::erase_if(value, [](char c) { return c == '"' || c == '[' || c == ']'; });
-    EXPECT_EQ(set(row.key, {value}, settings), "") << row.key;
+    const bool no_values = row.type == SettingType::kList && value.empty();
+    EXPECT_EQ(set(row.key, no_values ? std::vector<std::string>{} : std::vector{value}, settings), "") << row.key;
     EXPECT_EQ(settings, defaults) << row.key;
   }
 }
@@ -67,7 +68,7 @@ TEST(SettingsTable, NumbersOutsideTheirRangeAreRefusedAndNothingIsStored) {
 TEST(SettingsTable, ValuesOfTheWrongTypeAreRefusedWithWhatIsWanted) {
   Settings settings;
   EXPECT_EQ(set("shards", {"many"}, settings), "'many' is not a whole number");
-  EXPECT_EQ(set("heartbeat", {"soon"}, settings), "'soon' is not a duration such as 30s, 500ms, 5m or 24h");
+  EXPECT_EQ(set("heartbeat", {"soon"}, settings), "'soon' is not a duration such as 30s, 500ms, 5m, 24h or 7d");
   EXPECT_EQ(set("out_queue_bytes", {"1MB"}, settings), "'1MB' is not a size such as 65536, 64KiB or 1MiB");
   EXPECT_EQ(set("compression", {"yes"}, settings), "'yes' is not true or false");
   EXPECT_EQ(set("log_format", {"xml"}, settings), "'xml' is not text or json");
@@ -77,6 +78,26 @@ TEST(SettingsTable, ValuesOfTheWrongTypeAreRefusedWithWhatIsWanted) {
   EXPECT_EQ(set("log_file", {"a\nb"}, settings), "control characters are not allowed");
   EXPECT_EQ(set("listen", {}, settings), "needs at least one value");
   EXPECT_EQ(set("shards", {"1", "2"}, settings), "needs exactly one value");
+  EXPECT_EQ(settings, Settings{});
+}
+
+TEST(SettingsTable, RetentionRulesAreCheckedAndCounted) {
+  Settings settings;
+  EXPECT_EQ(set("retain", {"room:news-* count=10 age=1h bytes=64KiB", R"(inbox:a\ b age=7d)"}, settings), "");
+  EXPECT_EQ(settings.retain.size(), 2U);
+  EXPECT_EQ(toml_value(*find_setting("retain"), settings),
+            R"(["room:news-* count=10 age=1h bytes=64KiB", 'inbox:a\ b age=7d'])");
+  EXPECT_EQ(set("retain", {"room:* count=1", "room:x"}, settings),
+            "'room:x' needs count=, age= or bytes= after the pattern");
+  EXPECT_EQ(set("retain", {"room:* count=many"}, settings),
+            "'room:* count=many' has the count 'many', not a whole number (0 to 10000000)");
+  EXPECT_EQ(set("retain", {"news-* count=1"}, settings),
+            "'news-* count=1' starts neither with 'room:' nor with 'inbox:'");
+  EXPECT_EQ(set("retain", {"room:a\tb count=1"}, settings), "control characters are not allowed");
+  EXPECT_EQ(set("retain", std::vector<std::string>(64, "room:* count=1"), settings), "");
+  EXPECT_EQ(set("retain", std::vector<std::string>(65, "room:* count=1"), settings), "takes at most 64 values");
+  EXPECT_EQ(settings.retain.size(), 64U);
+  EXPECT_EQ(set("retain", {}, settings), "");
   EXPECT_EQ(settings, Settings{});
 }
 
