@@ -185,7 +185,7 @@ Problem parse_into(const SettingRow& row, std::span<const std::string> values, S
 std::string toml_string(std::string_view value) {
   if (value.find_first_of("\"\\") == std::string_view::npos) return fmt::format("\"{}\"", value);
   if (value.find('\'') == std::string_view::npos) return fmt::format("'{}'", value);
-  std::string escaped;
+  std::string escaped;  // '...' cannot hold a quote of its own
   for (const char c : value) {
     if (c == '"' || c == '\\') escaped += '\\';
     escaped += c;
