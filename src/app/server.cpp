@@ -130,7 +130,6 @@ class Server {
   }
 
   void run() {
-    raise_open_file_limit();
     spdlog::info("hubbub " HUBBUB_VERSION ", server {}, {} shards, broker {}", manager_.limits().server_id,
                  pool_.size(), settings_.broker);
     if (settings_.retain_count != 0 && settings_.retain_bytes < settings_.message_max_bytes + 1024) {
@@ -208,6 +207,7 @@ class Server {
 }  // namespace
 
 int run_server(const Settings& settings) {
+  raise_open_file_limit();  // each shard takes descriptors when it is built
   Server server(settings);
   if (!server.bind()) return 1;
   server.run();
