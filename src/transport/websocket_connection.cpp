@@ -85,7 +85,8 @@ bool WebSocketConnection::on_message(Opcode opcode, std::string_view payload) {
     } else {
       send_frame(opcode, payload);
     }
-    return Channel::queued_bytes() < kMaxEchoQueueBytes;
+    if (Channel::queued_bytes() >= kMaxEchoQueueBytes) close(CloseCode::kSlowConsumer);
+    return !is_closing();
   }
   if (opcode == Opcode::kBinary) {
     close(CloseCode::kUnsupportedData);
