@@ -185,12 +185,11 @@ void handle_upgrade(HttpConnection& connection, const HttpRequest& request, cons
   if (transport.context().stopping.load()) return connection.respond(error_response(ErrorCode::kOverloaded));
   if (user != nullptr && transport.context().manager.session_count() >= transport.options().max_sessions) {
     HttpResponse response = error_response(ErrorCode::kTooManySessions);
-    response.status = 503;
     response.extra_headers = "Retry-After: 5\r\n";
     return connection.respond(response);
   }
   std::string headers = "Sec-WebSocket-Accept: " + protocol::accept_key(key) + "\r\n";
-  if (has_token(request.header("Sec-WebSocket-Protocol"), "hubbub.v1")) {
+  if (has_exact_token(request.header("Sec-WebSocket-Protocol"), "hubbub.v1")) {
     headers += "Sec-WebSocket-Protocol: hubbub.v1\r\n";
   }
   bool deflate = false;
