@@ -398,6 +398,13 @@ void Generator::publish_all() {
   std::uint64_t progress = delivered_;
   std::int64_t progress_at = start;
   std::int64_t now = start;
+  const auto publish_due = [&] {
+    for (std::int64_t at = due(next_message_); at <= now && at < end && publish_one(at); at = due(next_message_)) {
+      if (at < measure_at) continue;
+      if (now - at > kMillisecond) ++report_.late;
+      if (now > due(next_message_)) ++report_.behind;
+    }
+  };
   for (;;) {
     if (!measuring && now >= measure_at) {
       measuring = true;
@@ -405,11 +412,7 @@ void Generator::publish_all() {
     }
     if (now >= end) break;
     if (scheduled) {
-      for (std::int64_t at = due(next_message_); at <= now && publish_one(at); at = due(next_message_)) {
-        if (at < measure_at) continue;
-        if (now - at > kMillisecond) ++report_.late;
-        if (now > due(next_message_)) ++report_.behind;
-      }
+      publish_due();
     } else {
       while (outstanding_ < options_.window && publish_one(now)) {
       }
@@ -427,6 +430,12 @@ void Generator::publish_all() {
     if (scheduled) wait = std::clamp<std::int64_t>(due(next_message_) - monotonic_ns(), 0, wait);
     turn(wait);
     now = monotonic_ns();
+  }
+  if (scheduled) {
+    // What fell due while the last turn ran is late, not forgiven.
+    if (!report_.stalled) publish_due();
+    flush_dirty();
+    while (due(next_message_ + report_.unsent) < end) ++report_.unsent;
   }
   if (!measuring) begin_measuring(now);
   end_measuring(now);

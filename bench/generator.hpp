@@ -66,6 +66,7 @@ struct Report {
   std::uint64_t deliveries = 0;  // in the measured time
   std::uint64_t late = 0;        // rate: left more than a millisecond after the schedule
   std::uint64_t behind = 0;      // rate: left when the next one was due already
+  std::uint64_t unsent = 0;      // rate: fell due and never left: too many outstanding, or nobody to say it
   std::uint64_t max_outstanding = 0;
   std::uint64_t disconnects = 0;
   std::uint64_t errors = 0;  // error events and broken frames
@@ -81,7 +82,8 @@ struct Report {
   Histogram latency;
 
   bool good() const {
-    return !failed && !stalled && lost + duplicates + reordered + misrouted + corrupt + errors + disconnects == 0;
+    return !failed && !stalled &&
+           lost + duplicates + reordered + misrouted + corrupt + errors + disconnects + unsent == 0;
   }
 };
 

@@ -84,6 +84,7 @@ void print_json(const Options& o, const Report& r) {
   number("foreign", static_cast<double>(r.foreign));
   number("late", static_cast<double>(r.late));
   number("behind", static_cast<double>(r.behind));
+  number("unsent", static_cast<double>(r.unsent));
   number("max_outstanding", static_cast<double>(r.max_outstanding));
   number("disconnects", static_cast<double>(r.disconnects));
   number("errors", static_cast<double>(r.errors));
@@ -135,8 +136,9 @@ void print_table(const Options& o, const Report& r) {
     row("        p99.9", "%.3f ms", ms(r.latency.percentile(99.9)));
     row("        max", "%.3f ms", ms(r.latency.max()));
     if (o.mode == Mode::kRate) {
-      row("schedule", "%llu late by over 1 ms, %llu behind by a message or more, %llu outstanding at most",
-          count(r.late), count(r.behind), count(r.max_outstanding));
+      row("schedule",
+          "%llu late by over 1 ms, %llu behind by a message or more, %llu never sent, %llu outstanding at most",
+          count(r.late), count(r.behind), count(r.unsent), count(r.max_outstanding));
     }
     row("lost", "%llu", count(r.lost));
     row("duplicates", "%llu", count(r.duplicates));

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string_view>
 #include <system_error>
@@ -61,8 +62,13 @@ std::variant<std::vector<Line>, std::string> clean_lines(std::string_view conten
     for (std::size_t i = 0; i < line.size(); ++i) {
       const char c = line[i];
       if (quote) {
-        if (c == '\\' && (quote == '"' || (i + 1 < line.size() && line[i + 1] == quote))) {
-          return problem("a backslash cannot stand here: use '...' for a value that has one");
+        if (c == '\\' && quote == '"') {
+          if (i + 1 == line.size() || (line[i + 1] != '"' && line[i + 1] != '\\')) {
+            return problem("of escapes only \\\" and \\\\ are known: use '...' for a value with backslashes");
+          }
+          joined += c;
+          joined += line[++i];
+          continue;
         }
         if (c == quote) quote = 0;
       } else if (c == '#') {
@@ -87,9 +93,33 @@ std::variant<std::vector<Line>, std::string> clean_lines(std::string_view conten
   return lines;
 }
 
-bool is_quoted(std::string_view text) {
-  return text.size() >= 2 && (text.front() == '"' || text.front() == '\'') &&
-         text.find(text.front(), 1) == text.size() - 1;
+// Takes a "..." or '...' off the front of `rest`; nullopt when there is none.
+std::optional<std::string> take_string(std::string_view& rest) {
+  if (rest.empty() || (rest.front() != '"' && rest.front() != '\'')) return std::nullopt;
+  const char quote = rest.front();
+  std::string value;
+  for (std::size_t i = 1; i < rest.size(); ++i) {
+    if (rest[i] == quote) {
+      rest.remove_prefix(i + 1);
+      return value;
+    }
+    if (quote == '"' && rest[i] == '\\' && i + 1 < rest.size()) ++i;
+    value += rest[i];
+  }
+  return std::nullopt;
+}
+
+bool is_quoted(std::string_view text) { return take_string(text) && text.empty(); }
+
+// The strings of an array or of a text; after check_toml_type().
+std::vector<std::string> strings_of(std::string_view raw) {
+  std::vector<std::string> values;
+  if (raw.front() == '[') raw = raw.substr(1, raw.size() - 2);
+  while (auto value = take_string(raw)) {
+    values.push_back(std::move(*value));
+    if (!raw.empty()) raw.remove_prefix(1);
+  }
+  return values;
 }
 
 // What TOML calls a wrong type, before the value itself is looked at.
@@ -99,9 +129,7 @@ Problem check_toml_type(const SettingRow& row, std::string_view raw) {
       if (raw.front() != '[' || raw.back() != ']') return "needs an array such as [\"a\", \"b\"]";
       auto rest = raw.substr(1, raw.size() - 2);
       while (!rest.empty()) {
-        const auto end = rest.front() == '"' || rest.front() == '\'' ? rest.find(rest.front(), 1) : rest.npos;
-        if (end == rest.npos) return "needs quoted text in its array";
-        rest.remove_prefix(end + 1);
+        if (!take_string(rest)) return "needs quoted text in its array";
         if (!rest.empty() && rest.front() != ',') return "lacks a comma in its array";
         if (!rest.empty()) rest.remove_prefix(1);
       }
@@ -145,8 +173,9 @@ Problem apply_line(const Line& line, std::span<const SettingRow> table, Settings
   auto problem = check_toml_type(*row, raw);
   if (problem) return fmt::format("{} {}", key, *problem);
 
-  auto values = items.front().inputs;
-  if (row->type == SettingType::kText) values = {std::string(raw.substr(1, raw.size() - 2))};  // CLI11 splits at blanks
+  // CLI11 splits texts at blanks and commas, and knows no escapes.
+  const bool strings = row->type == SettingType::kText || row->type == SettingType::kList;
+  const auto values = strings ? strings_of(raw) : items.front().inputs;
   problem = set_setting(*row, values, settings);
   if (problem) return fmt::format("{}: {}", key, *problem);
   known_origin = origin;

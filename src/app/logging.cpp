@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "hubbub/base/log.hpp"
+#include "hubbub/protocol/utf8.hpp"
 
 namespace hubbub::app {
 namespace {
@@ -83,15 +84,30 @@ class LineFormatter final : public spdlog::formatter {
     fmt::format_to(to, "{} {:<5} ", iso_time(message.time), level_name(message.level));
     if (!name.empty()) fmt::format_to(to, "[{}] ", name);
     if (base::thread_shard() >= 0) fmt::format_to(to, "[shard {}] ", base::thread_shard());
-    for (const char c : text) {
-      const auto byte = static_cast<unsigned char>(c);
-      if (byte < 0x20 || byte == 0x7F) {
-        fmt::format_to(to, "\\x{:02x}", byte);
-      } else {
-        out.push_back(c);
-      }
+    while (!text.empty()) {
+      const std::size_t size = printable_prefix(text);
+      out.append(text.data(), text.data() + size);
+      text.remove_prefix(size);
+      if (text.empty()) break;
+      fmt::format_to(to, "\\x{:02x}", static_cast<unsigned char>(text.front()));
+      text.remove_prefix(1);
     }
     out.push_back('\n');
+  }
+
+  // Bytes up to the first that is neither a printable ASCII character nor part of a printable UTF-8 one. C1 controls
+  // are not: to a terminal U+009B is ESC [, in UTF-8 or as a bare byte.
+  static std::size_t printable_prefix(std::string_view text) {
+    std::size_t at = 0;
+    while (at < text.size()) {
+      const auto byte = static_cast<unsigned char>(text[at]);
+      const std::size_t size = byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+      const std::string_view character = text.substr(at, size);
+      const bool control = size == 1 ? byte < 0x20 || byte == 0x7F : byte == 0xC2 && character < "\xC2\xA0";
+      if (control || !protocol::is_valid_utf8(character)) break;
+      at += size;
+    }
+    return at;
   }
 
   bool json_;

@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -43,6 +44,8 @@ int start(const hubbub::app::Run& run) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A log collector that goes away must not take the server with it.
+  std::signal(SIGPIPE, SIG_IGN);
   try {
     const auto parsed = hubbub::app::parse(argc, argv, environment());
     if (const auto* exit = std::get_if<hubbub::app::Exit>(&parsed)) return leave(*exit);

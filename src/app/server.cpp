@@ -144,7 +144,6 @@ class Server {
   }
 
   void run() {
-    raise_open_file_limit();
     spdlog::info("hubbub " HUBBUB_VERSION ", server {}, {} shards, broker {}", manager_.limits().server_id,
                  pool_.size(), settings_.broker);
     warn_of_small_retention();
@@ -235,6 +234,7 @@ class Server {
 }  // namespace
 
 int run_server(const Settings& settings) {
+  raise_open_file_limit();  // each shard takes descriptors when it is built
   Server server(settings);
   if (!server.bind()) return 1;
   server.run();

@@ -70,7 +70,7 @@ const std::array kTable{
   SettingRow{.group = kHttp, .key = "message_max_bytes", .type = Type::kSize, .member = &Settings::message_max_bytes, .min = 1, .max = 64 * kMiB,
     .text = "Largest message a client may send, after decompression; a larger one closes the session with 1009."},
   SettingRow{.group = kHttp, .key = "http_header_max_bytes", .type = Type::kSize, .member = &Settings::http_header_max_bytes, .min = 256, .max = kMiB,
-    .text = "Largest request line and header; past it the answer is 431."},
+    .text = "Largest request line and header together; past it the answer is 431, or 414 when the request line alone is longer. Also the most of a chunk's extension or of trailers."},
   SettingRow{.group = kHttp, .key = "http_body_max_bytes", .type = Type::kSize, .member = &Settings::http_body_max_bytes, .min = 1, .max = kGiB,
     .text = "Largest request body; past it the answer is 413."},
   SettingRow{.group = kHttp, .key = "handshake_timeout", .type = Type::kDuration, .member = &Settings::handshake_timeout, .min = 10, .max = 10 * kMinute,
@@ -110,7 +110,7 @@ const std::array kTable{
   SettingRow{.group = kLimits, .key = "max_sessions_per_user", .type = Type::kCount, .member = &Settings::max_sessions_per_user, .min = 1, .max = 1'000'000,
     .text = "Sessions of one user on this node; one more is closed with 4003."},
   SettingRow{.group = kLimits, .key = "max_connections_per_address", .type = Type::kCount, .member = &Settings::max_connections_per_address, .max = 100'000'000,
-    .text = "Connections from one address. 0: no limit, right behind a load balancer."},
+    .text = "Connections from one address; one more is closed without an answer. 0: no limit, right behind a load balancer."},
   SettingRow{.group = kLimits, .key = "max_rooms_per_session", .type = Type::kCount, .member = &Settings::max_rooms_per_session, .min = 1, .max = 1'000'000,
     .text = "Rooms a session may be in."},
   SettingRow{.group = kLimits, .key = "max_watches_per_session", .type = Type::kCount, .member = &Settings::max_watches_per_session, .max = 1'000'000,
@@ -205,7 +205,7 @@ Problem parse_into(const SettingRow& row, std::span<const std::string> values, S
 std::string toml_string(std::string_view value) {
   if (value.find_first_of("\"\\") == std::string_view::npos) return fmt::format("\"{}\"", value);
   if (value.find('\'') == std::string_view::npos) return fmt::format("'{}'", value);
-  std::string escaped;
+  std::string escaped;  // '...' cannot hold a quote of its own
   for (const char c : value) {
     if (c == '"' || c == '\\') escaped += '\\';
     escaped += c;

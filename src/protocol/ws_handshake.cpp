@@ -8,7 +8,12 @@
 #include <new>
 #include <utility>
 
+#include "hubbub/base/ascii.hpp"
+
 namespace hubbub::protocol {
+
+using base::equal_ignoring_case;
+
 namespace {
 
 constexpr std::string_view kGuid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -18,11 +23,6 @@ bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <
 // RFC 7230 3.2.6
 bool is_token_char(char c) {
   return is_alphanumeric(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-}
-
-bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 // RFC 6455 9.1: extension-list = 1#( token *( ";" token [ "=" ( token | quoted-string ) ] ) )
@@ -107,13 +107,13 @@ bool read_offer(Scanner& scanner, DeflateOffer& offer) {
     std::optional<std::string> value;
     if (scanner.take('=')) value = scanner.value();
     bool good = false;
-    if (equals_ignoring_case(name, "server_no_context_takeover")) {
+    if (equal_ignoring_case(name, "server_no_context_takeover")) {
       good = !value && set_once(offer.server_no_context_takeover);
-    } else if (equals_ignoring_case(name, "client_no_context_takeover")) {
+    } else if (equal_ignoring_case(name, "client_no_context_takeover")) {
       good = !value && set_once(offer.client_no_context_takeover);
-    } else if (equals_ignoring_case(name, "client_max_window_bits")) {
+    } else if (equal_ignoring_case(name, "client_max_window_bits")) {
       good = (!value || window_bits(*value) != 0) && set_once(offer.client_max_window_bits);
-    } else if (equals_ignoring_case(name, "server_max_window_bits")) {
+    } else if (equal_ignoring_case(name, "server_max_window_bits")) {
       good = value && offer.server_max_window_bits == 0 && (offer.server_max_window_bits = window_bits(*value)) == 15;
     }
     if (!good) return false;
@@ -149,7 +149,7 @@ std::optional<std::string> negotiate_deflate(std::string_view sec_websocket_exte
     if (scanner.take(',')) continue;
     const Scanner start = scanner;
     DeflateOffer offer;
-    if (equals_ignoring_case(scanner.token(), "permessage-deflate") && read_offer(scanner, offer) &&
+    if (equal_ignoring_case(scanner.token(), "permessage-deflate") && read_offer(scanner, offer) &&
         (scanner.at_end() || scanner.take(','))) {
       std::string answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
       // RFC 7692 7.1.2.1: such an offer is accepted by saying so.

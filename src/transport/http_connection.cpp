@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -10,9 +11,9 @@
 #include <cstdio>
 #include <ctime>
 #include <exception>
-#include <limits>
 #include <utility>
 
+#include "hubbub/base/ascii.hpp"
 #include "hubbub/protocol/event.hpp"
 #include "hubbub/transport/sse_connection.hpp"
 #include "hubbub/transport/websocket_connection.hpp"
@@ -27,6 +28,8 @@ namespace {
 // More than this of unanswered pipelined requests and we stop reading until the peer reads our answers.
 constexpr std::size_t kMaxQueuedResponseBytes = 256 * 1024;
 constexpr std::size_t kMaxQueuedRequestBytes = 64 * 1024;
+// The least that a chunked body ends with: "0\r\n\r\n".
+constexpr std::size_t kLastChunkBytes = 5;
 
 // RFC 9110 6.6.1; formatted once a second a thread.
 std::string_view http_date(std::int64_t unix_ms) {
@@ -58,6 +61,14 @@ bool has_folded_line(std::string_view header) {
   return false;
 }
 
+// Where the header ends in `bytes`, of which the start line is gone or not: an empty line right behind that is the end
+// too. npos: not yet.
+std::size_t header_end(std::string_view bytes, bool in_fields) {
+  if (in_fields && bytes.starts_with("\r\n")) return 2;
+  const std::size_t at = bytes.find("\r\n\r\n");
+  return at == std::string_view::npos ? at : at + 4;
+}
+
 }  // namespace
 
 class HttpConnection::Parser final : public HttpRequest {
@@ -86,7 +97,9 @@ class HttpConnection::Parser final : public HttpRequest {
   }
 
   http::request_parser<http::string_body> parser;
+  std::size_t header_bytes = 0;  // that Beast has consumed; not 0: the start line is among them
   bool header_seen = false;
+  bool is_head = false;  // known before Beast knows the method: what is refused early must not get a body either
 };
 
 HttpConnection::HttpConnection(ShardTransport& transport, int fd, std::uint64_t address_hash)
@@ -110,9 +123,22 @@ void HttpConnection::on_readable() {
     if (input_.size() > kMaxQueuedRequestBytes) set_reading(false);
   } else if (n > 0) {
     consume({buffer.data(), static_cast<std::size_t>(n)});
-  } else if (n == 0 || n != -EAGAIN) {
+  } else if (n == 0) {
+    close_after_answers();
+  } else if (n != -EAGAIN) {
     close_now();
   }
+}
+
+void HttpConnection::close_after_answers() {
+  // It may have sent its last request and wait for the answers (RFC 9112 9.6). Not for a poll's: that may come in half
+  // a minute, and who polls and says no more has nearly always gone.
+  if (deferred_ != 0 && waiter_ == nullptr) {
+    deferred_keep_alive_ = false;
+    return set_reading(false);
+  }
+  if (queued_bytes() == 0) return close_now();
+  close_gracefully(transport().options().close_timeout_ms);
 }
 
 void HttpConnection::consume(std::string_view bytes) {
@@ -140,10 +166,7 @@ void HttpConnection::consume(std::string_view bytes) {
     const std::size_t used = parse(bytes);
     if (is_closing() || upgraded_) return;
     bytes.remove_prefix(used);
-    if (!parser_->parser.is_done()) {
-      if (used == 0) break;
-      continue;
-    }
+    if (!parser_->parser.is_done()) break;  // eager: it took all that it can take
     unread_ = bytes;
     handle();
     if (is_closing() || upgraded_) return;
@@ -169,25 +192,40 @@ void HttpConnection::adopt(std::unique_ptr<Parser> parser, std::string unread) {
 
 std::size_t HttpConnection::parse(std::string_view bytes) {
   auto& parser = parser_->parser;
+  const std::size_t limit = transport().options().http_header_max_bytes;
   boost::system::error_code error;
   if (!parser_->header_seen) {
-    const std::size_t end = bytes.find("\r\n\r\n");
+    const bool in_fields = parser_->header_bytes != 0;
+    if (!in_fields) parser_->is_head = bytes.starts_with("HEAD ");
+    const std::size_t end = header_end(bytes, in_fields);
+    // Beast compares its limit with what it has yet to consume, not with what arrived.
+    if (parser_->header_bytes + std::min(end, bytes.size()) > limit) {
+      refuse_long_header(bytes);
+      return 0;
+    }
     if (has_folded_line(bytes.substr(0, end))) {
       refuse(ErrorCode::kBadRequest, "A header line is folded.");
       return 0;
     }
+  } else if (parser.chunked() && bytes.size() < kLastChunkBytes) {
+    return 0;  // Beast asserts that it never has less of a last chunk twice, and no chunked body ends sooner
   }
   const std::size_t used = parser.put(boost::asio::buffer(bytes.data(), bytes.size()), error);
+  if (!parser_->header_seen) parser_->header_bytes += used;
   if (parser.is_header_done() && !parser_->header_seen) {
     parser_->header_seen = true;
-    if (!parser.is_done() && has_token(parser_->header("Expect"), "100-continue") && !error) {
+    if (!check_framing()) return used;
+    if (!parser.is_done() && !error && parser_->is_http_1_1() && has_token(parser_->header("Expect"), "100-continue")) {
       send_bytes("HTTP/1.1 100 Continue\r\n\r\n");
     }
   }
-  if (!error || error == http::error::need_more) return used;
+  if (!error || error == http::error::need_more) {
+    // Beast wants the line of a chunk's size, and trailers, whole, and has no limit for them.
+    if (parser_->header_seen && !parser.is_done() && bytes.size() - used > limit) refuse(ErrorCode::kHeadersTooLarge);
+    return used;
+  }
   if (error == http::error::header_limit) {
-    const bool in_request_line = bytes.find('\n') == std::string_view::npos;
-    refuse(in_request_line ? ErrorCode::kUriTooLong : ErrorCode::kHeadersTooLarge);
+    refuse_long_header(bytes);
   } else if (error == http::error::body_limit || error == http::error::buffer_overflow) {
     refuse(ErrorCode::kPayloadTooLarge);
   } else if (error == http::error::bad_version) {
@@ -198,6 +236,28 @@ std::size_t HttpConnection::parse(std::string_view bytes) {
   return used;
 }
 
+// Whoever reads the request's end elsewhere than the proxy before us takes one request for two. Beast looks for
+// `chunked` at the end of a list and ignores all else; RFC 9112 6.1 wants an error.
+bool HttpConnection::check_framing() {
+  const Parser& request = *parser_;
+  if (request.count(http::field::transfer_encoding) == 0) return true;
+  if (request.count(http::field::content_length) != 0) {
+    refuse(ErrorCode::kBadRequest, "Content-Length and Transfer-Encoding exclude each other.");
+  } else if (!request.is_http_1_1()) {
+    refuse(ErrorCode::kBadRequest, "HTTP/1.0 has no Transfer-Encoding.");
+  } else if (!base::equal_ignoring_case(request.header("Transfer-Encoding"), "chunked")) {
+    refuse(ErrorCode::kUnsupported, "No Transfer-Encoding but chunked is understood.");
+  }
+  return !is_closing();
+}
+
+// `bytes`: what is not consumed yet.
+void HttpConnection::refuse_long_header(std::string_view bytes) {
+  const bool in_start_line =
+      parser_->header_bytes == 0 && bytes.find('\n') >= transport().options().http_header_max_bytes;
+  refuse(in_start_line ? ErrorCode::kUriTooLong : ErrorCode::kHeadersTooLarge);
+}
+
 void HttpConnection::handle() {
   Parser& request = *parser_;
   const auto& message = request.parser.get();
@@ -205,13 +265,10 @@ void HttpConnection::handle() {
   if (hosts > 1 || (hosts == 0 && message.version() >= 11)) {
     return refuse(ErrorCode::kBadRequest, "HTTP/1.1 needs exactly one Host header.");
   }
-  if (request.count(http::field::transfer_encoding) != 0 && request.count(http::field::content_length) != 0) {
-    return refuse(ErrorCode::kBadRequest, "Content-Length and Transfer-Encoding exclude each other.");
-  }
   const std::string_view method = request.method();
   const std::string_view raw_target(message.target().data(), message.target().size());
   if (method == "OPTIONS" && raw_target == "*") {
-    return respond({.status = 204, .extra_headers = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n"});
+    return respond({.status = 204, .extra_headers = "Allow: " + transport().context().router.methods() + "\r\n"});
   }
   const auto target = parse_target(raw_target);
   if (!target) return refuse(ErrorCode::kBadRequest, "The request target is not a path.");
@@ -236,7 +293,7 @@ void HttpConnection::handle() {
 
 void HttpConnection::respond(const HttpResponse& response) {
   const bool keep_alive = parser_->parser.keep_alive() && !transport().context().stopping.load();
-  write_response(response, keep_alive, parser_->method() == "HEAD");
+  write_response(response, keep_alive, parser_->is_head);
   if (!keep_alive) close_gracefully(transport().options().close_timeout_ms);
 }
 
@@ -304,7 +361,7 @@ SseConnection& HttpConnection::upgrade_to_sse(std::string_view head) {
 }
 
 void HttpConnection::refuse(ErrorCode code, std::string_view message) {
-  write_response(error_response(code, message), false, false);
+  write_response(error_response(code, message), false, parser_->is_head);
   close_gracefully(transport().options().close_timeout_ms);
 }
 
@@ -318,8 +375,9 @@ void HttpConnection::write_response(const HttpResponse& response, bool keep_aliv
     text.append("\r\nContent-Length: ").append(std::to_string(response.body.size())).append("\r\n");
   }
   text.append(response.extra_headers);
-  // HTTP/1.0 has to be told either way.
-  text.append(keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n");
+  // RFC 9110 7.8: who sends Upgrade says so here. HTTP/1.0 has to be told of keep-alive either way.
+  text.append(response.status == 426 ? "Connection: Upgrade, " : "Connection: ");
+  text.append(keep_alive ? "keep-alive\r\n\r\n" : "close\r\n\r\n");
   if (!head && response.status != 204) text.append(response.body);
   send_bytes(text);
 }
@@ -345,7 +403,7 @@ void HttpConnection::on_timer() {
   if (parser_) {
     refuse(ErrorCode::kRequestTimeout);
   } else {
-    close_now();
+    close_after_answers();
   }
 }
 

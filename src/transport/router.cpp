@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "hubbub/protocol/event.hpp"
 #include "hubbub/transport/http.hpp"
@@ -22,6 +23,20 @@ bool matches(std::string_view pattern, std::string_view path, Segments& segments
   }
 }
 
+// The value of Allow for the methods of routes; HEAD and OPTIONS follow from them.
+std::string allow_text(std::vector<std::string_view> methods) {
+  if (std::find(methods.begin(), methods.end(), "GET") != methods.end()) methods.push_back("HEAD");
+  methods.push_back("OPTIONS");
+  std::sort(methods.begin(), methods.end());
+  methods.erase(std::unique(methods.begin(), methods.end()), methods.end());
+  std::string text;
+  for (const std::string_view method : methods) {
+    if (!text.empty()) text += ", ";
+    text += method;
+  }
+  return text;
+}
+
 }  // namespace
 
 Router::Match Router::find(std::string_view method, std::string_view path) const {
@@ -32,15 +47,15 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
     if (!matches(route.pattern, path, segments)) continue;
     if (route.method == method || (method == "HEAD" && route.method == "GET")) return {&route, segments, {}};
     methods.push_back(route.method);
-    if (route.method == "GET") methods.push_back("HEAD");
   }
-  if (methods.empty()) return match;
-  methods.push_back("OPTIONS");
-  for (const std::string_view each : methods) {
-    if (!match.allow.empty()) match.allow += ", ";
-    match.allow += each;
-  }
+  if (!methods.empty()) match.allow = allow_text(std::move(methods));
   return match;
+}
+
+std::string Router::methods() const {
+  std::vector<std::string_view> methods;
+  for (const Route& route : routes_) methods.push_back(route.method);
+  return allow_text(std::move(methods));
 }
 
 std::string_view status_text(unsigned status) {

@@ -77,7 +77,6 @@ bool refuse_new_session(HttpConnection& connection) {
   }
   if (context.manager.session_count() < context.options.max_sessions) return false;
   HttpResponse response = error_response(ErrorCode::kTooManySessions);
-  response.status = 503;
   response.extra_headers = "Retry-After: 5\r\n";
   connection.respond(response);
   return true;

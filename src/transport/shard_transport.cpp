@@ -36,6 +36,11 @@ protocol::Deflater& ShardTransport::echo_deflater() {
 void ShardTransport::accept(int fd, std::uint64_t address_hash) {
   // The listener counted it, so that it could choose the next shard before this one heard of it.
   shard_.connection_count().fetch_sub(1, std::memory_order_relaxed);
+  if (context_.stopping.load()) {  // begin_stop() may have been here; nobody would tell this one
+    if (address_hash != 0) context_.addresses.remove(address_hash);
+    ::close(fd);
+    return;
+  }
   auto* connection = new HttpConnection(*this, fd, address_hash);
   connection->start();
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "hubbub/base/ascii.hpp"
+
 namespace hubbub::transport {
 
 namespace {
@@ -14,10 +16,18 @@ int hex_digit(char c) {
   return -1;
 }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
+// Whether one of the comma-separated items satisfies `is`.
+template <class Is>
+bool has_item_that(std::string_view list, Is&& is) {
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find(','), list.size());
+    std::string_view item = list.substr(0, end);
+    list.remove_prefix(std::min(end + 1, list.size()));
+    while (!item.empty() && (item.front() == ' ' || item.front() == '\t')) item.remove_prefix(1);
+    while (!item.empty() && (item.back() == ' ' || item.back() == '\t')) item.remove_suffix(1);
+    if (is(item)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -25,7 +35,8 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
 std::optional<Target> parse_target(std::string_view target) {
   if (!target.starts_with('/')) {
     const std::size_t scheme = target.find("://");
-    if (scheme == std::string_view::npos || !equal_ignoring_case(target.substr(0, scheme), "http")) return std::nullopt;
+    if (scheme == std::string_view::npos || !base::equal_ignoring_case(target.substr(0, scheme), "http"))
+      return std::nullopt;
     const std::size_t path = target.find_first_of("/?", scheme + 3);
     if (path == std::string_view::npos) return Target{"/", {}};
     target.remove_prefix(path);
@@ -75,15 +86,11 @@ std::optional<std::string> query_value(std::string_view query, std::string_view 
 }
 
 bool has_token(std::string_view header, std::string_view token) {
-  while (!header.empty()) {
-    const std::size_t end = std::min(header.find(','), header.size());
-    std::string_view item = header.substr(0, end);
-    header.remove_prefix(std::min(end + 1, header.size()));
-    while (!item.empty() && (item.front() == ' ' || item.front() == '\t')) item.remove_prefix(1);
-    while (!item.empty() && (item.back() == ' ' || item.back() == '\t')) item.remove_suffix(1);
-    if (equal_ignoring_case(item, token)) return true;
-  }
-  return false;
+  return has_item_that(header, [&](std::string_view item) { return base::equal_ignoring_case(item, token); });
+}
+
+bool has_exact_token(std::string_view header, std::string_view token) {
+  return has_item_that(header, [&](std::string_view item) { return item == token; });
 }
 
 }  // namespace hubbub::transport

@@ -86,7 +86,8 @@ bool WebSocketConnection::on_message(Opcode opcode, std::string_view payload) {
     } else {
       send_frame(opcode, payload);
     }
-    return Channel::queued_bytes() < kMaxEchoQueueBytes;
+    if (Channel::queued_bytes() >= kMaxEchoQueueBytes) close(CloseCode::kSlowConsumer);
+    return !is_closing();
   }
   if (opcode == Opcode::kBinary) {
     close(CloseCode::kUnsupportedData);
@@ -137,15 +138,23 @@ void WebSocketConnection::on_blocked() {
 }
 
 void WebSocketConnection::on_progress() {
+  silent_heartbeats_ = 0;
   if (session_ != nullptr) session_->progressed();
 }
 
 void WebSocketConnection::on_drained() {
+  silent_heartbeats_ = 0;
   if (std::exchange(reading_paused_, false)) set_reading(true);
   if (session_ != nullptr) session_->drained();
 }
 
 void WebSocketConnection::on_timer() {
+  if (Channel::is_blocked()) {
+    // No ping is sent now, so there is no pong to wait for: who still takes bytes lives. on_progress() tells of it only
+    // when much of the kernel's buffer has become free.
+    const auto unacknowledged = static_cast<std::uint32_t>(Channel::unacknowledged_bytes());
+    if (unacknowledged < std::exchange(unacknowledged_bytes_, unacknowledged)) silent_heartbeats_ = 0;
+  }
   if (silent_heartbeats_ >= kMaxSilentHeartbeats) return close(CloseCode::kHeartbeatTimeout);
   // While we do not read, silence proves nothing; the slow consumer's grace decides then.
   if (!reading_paused_) ++silent_heartbeats_;
@@ -179,7 +188,7 @@ void handle_upgrade(HttpConnection& connection, const HttpRequest& request, Sess
     return;
   }
   std::string headers = "Sec-WebSocket-Accept: " + protocol::accept_key(key) + "\r\n";
-  if (has_token(request.header("Sec-WebSocket-Protocol"), "hubbub.v1")) {
+  if (has_exact_token(request.header("Sec-WebSocket-Protocol"), "hubbub.v1")) {
     headers += "Sec-WebSocket-Protocol: hubbub.v1\r\n";
   }
   bool deflate = false;

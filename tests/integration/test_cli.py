@@ -1,7 +1,9 @@
 import asyncio
 import os
+import resource
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 import unittest
@@ -121,6 +123,29 @@ class CommandLine(unittest.TestCase):
         server = Server()
         server.stop()
         self.assertRegex(server.log().lower(), r"open.?files?|nofile|file descriptors")
+
+    def test_many_shards_start_under_a_low_soft_limit_of_open_files(self):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.assertGreaterEqual(limits[1], 4096, "the hard limit is too low for this test")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))  # the server inherits it
+        try:
+            server = Server("--shards", 64)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        server.stop()
+
+    def test_a_log_that_nobody_reads_any_more_does_not_end_it(self):
+        read_end, write_end = os.pipe()
+        process = subprocess.Popen([support.binary_path(), "serve", "--listen", "127.0.0.1:0"],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=write_end)
+        self.addCleanup(process.kill)
+        os.close(write_end)
+        with os.fdopen(read_end, errors="replace") as log:
+            for line in log:
+                if "listening on" in line:
+                    break
+        process.send_signal(signal.SIGTERM)  # it logs that
+        self.assertEqual(process.wait(4 * support.WAIT_S), 0)
 
     def test_json_logs(self):
         server = Server("--log-format", "json")

@@ -1,4 +1,6 @@
 import json
+import socket
+import threading
 import time
 
 import support
@@ -48,7 +50,7 @@ class Http(Case):
         for path in ("/healthz", "/ws/ann", "*"):
             status, headers, _ = self.ask(f"OPTIONS {path} HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertIn(status, (200, 204), path)
-            self.assertIn("GET", headers["allow"])
+            self.assertEqual(headers["allow"], "GET, HEAD, OPTIONS", path)
 
     def test_not_found(self):
         for path in ("/nope", "/healthz/", "/HEALTHZ", "/../healthz"):
@@ -81,6 +83,7 @@ class Http(Case):
     def test_upgrade_required(self):
         headers = self.refused(426, "upgrade_required", "GET /ws/ann HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(headers["upgrade"].lower(), "websocket")
+        self.assertEqual(headers["connection"], "Upgrade, keep-alive")
         headers = self.refused(426, "upgrade_required",
                                "GET /ws/ann HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n\r\n")
@@ -98,6 +101,134 @@ class Http(Case):
 
     def test_large_bodies(self):
         self.refused(413, "payload_too_large", "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
+
+    def closed_with(self, statuses, *pieces):
+        """Sends the pieces, each when the last has been taken in; wants one answer and then the end of the stream."""
+        with RawSocket(self.server) as raw:
+            try:
+                for piece in pieces:
+                    raw.send(piece)
+                    self.wait_until_read(raw)
+            except ConnectionError:
+                pass  # refused before all of it was sent
+            status, _, body = raw.response()
+            self.assertIn(status, statuses, pieces[0])
+            self.assertTrue(raw.at_end(), pieces[0])
+            self.assertEqual(raw.buffer, b"", pieces[0])
+            return status, json.loads(body)["error"]["code"] if body else None
+
+    def wait_until_read(self, raw):
+        """Until the server's socket of this connection has nothing unread, so that the next piece comes alone."""
+        local, remote = (f":{address[1]:04X}" for address in (raw.socket.getpeername(), raw.socket.getsockname()))
+        deadline = time.monotonic() + support.WAIT_S
+        while True:
+            with open("/proc/net/tcp", encoding="ascii") as table:
+                rows = [line.split() for line in table]
+            mine = [row for row in rows if row[1].endswith(local) and row[2].endswith(remote)]
+            if not mine or mine[0][4].endswith(":00000000"):
+                return
+            self.assertLess(time.monotonic(), deadline, "the server does not read")
+            time.sleep(0.001)
+
+    def test_headers_in_pieces_have_the_same_limit(self):
+        # Each piece ends one byte into the next field, which Beast has then consumed all but one byte of.
+        piece = b"X: " + b"x" * 2042 + b"\r\nX"
+        self.assertEqual(self.closed_with({431}, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX",
+                                          *[piece[1:]] * 20)[1], "headers_too_large")
+
+    def test_the_request_line_and_the_fields_share_the_limit(self):
+        line = b"GET /healthz?" + b"x" * 6000 + b" HTTP/1.1\r\n"
+        fields = b"Host: x\r\nX: " + b"x" * 6000 + b"\r\n\r\n"
+        self.closed_with({431}, line + fields)
+        self.closed_with({431}, line, fields)
+        self.closed_with({431}, line + fields[:3000], fields[3000:])
+
+    def test_a_long_target_is_414_however_it_comes(self):
+        for size, status in ((8300, 414), (8000, 431)):
+            request = b"GET /" + b"x" * size + b" HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 400 + b"\r\n\r\n"
+            for cut in (1, 4000, 8100, 8192, 8193, len(request)):
+                with self.subTest(size=size, cut=cut):
+                    self.closed_with({status}, request[:cut], *[request[cut:]] if request[cut:] else [])
+
+    def test_the_limit_is_to_the_byte(self):
+        for size, status in ((8192, 200), (8193, 431)):
+            top = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: "
+            request = top + b"x" * (size - len(top) - 4) + b"\r\n\r\n"
+            for cut in (0, 10, 30, size - 1):
+                with self.subTest(size=size, cut=cut), RawSocket(self.server) as raw:
+                    raw.send(request[:cut])
+                    self.wait_until_read(raw)
+                    raw.send(request[cut:])
+                    self.assertEqual(raw.response()[0], status)
+
+    def test_chunk_extensions_and_trailers_have_a_limit(self):
+        top = b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for body in (b"1;" + b"a" * 65536, b"0\r\nX: " + b"y" * 65536, b"5\r\nhello\r\n0\r\nX: " + b"y" * 65536):
+            with self.subTest(body=body[:20]):
+                self.closed_with({431}, top, body)
+                self.closed_with({431}, top + body)
+
+    def test_a_transfer_encoding_but_chunked_is_refused_and_nothing_behind_it_is_read(self):
+        smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        for value in ("identity", "gzip", "chunked, identity", '"chunked"', "chunked;x", "chunked x", "gzip, chunked",
+                      "chunked, chunked", "xchunked", "", "gzip\r\nTransfer-Encoding: chunked",
+                      "chunked\r\nTransfer-Encoding: chunked", "chunked\r\nTransfer-Encoding: identity",
+                      "identity\r\nContent-Length: 5", "chunked\r\nContent-Length: 5"):
+            top = f"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {value}\r\n"
+            for extra in ("", "Expect: 100-continue\r\n"):
+                with self.subTest(value=value, extra=extra):
+                    self.closed_with({400, 501}, f"{top}{extra}\r\n".encode() + b"0\r\n\r\n" + smuggled)
+        self.closed_with({400}, b"POST /healthz HTTP/1.0\r\nTransfer-Encoding: chunked\r\n"
+                         b"Connection: keep-alive\r\n\r\n0\r\n\r\n" + smuggled)
+
+    def test_chunked_is_understood_in_any_case(self):
+        self.assertEqual(self.ask("POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n"
+                                  "0\r\n\r\n")[0], 405)
+
+    def test_a_chunked_body_byte_by_byte(self):
+        for body in (b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"00\r\nX: y\r\n\r\n", b"1;x=y\r\nz\r\n0;x\r\nA: b\r\n\r\n"):
+            with self.subTest(body=body), RawSocket(self.server) as raw:
+                raw.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body[:3])
+                for at in range(3, len(body)):
+                    self.wait_until_read(raw)
+                    raw.send(body[at:at + 1])
+                self.assertEqual(raw.response()[0], 405)
+                raw.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertEqual(raw.response()[0], 200)
+
+    def test_a_body_is_not_taken_for_a_folded_header_line(self):
+        with RawSocket(self.server) as raw:
+            raw.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r")
+            self.wait_until_read(raw)
+            raw.send(b"\n body")
+            self.assertEqual(raw.response()[0], 405)
+
+    def test_a_folded_header_line_is_refused_however_it_comes(self):
+        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: y\r\n z\r\n\r\n"
+        for cut in range(len(request)):
+            with self.subTest(cut=cut):
+                self.closed_with({400}, request[:cut], request[cut:])
+
+    def test_head_gets_no_body_when_it_is_refused(self):
+        for request in (b"HEAD /healthz HTTP/1.1\r\n\r\n", b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nX y\r\n\r\n",
+                        b"HEAD /healthz HTTP/3.0\r\nHost: x\r\n\r\n", b"HEAD /" + b"x" * 9000):
+            with self.subTest(request=request[:50]), RawSocket(self.server) as raw:
+                raw.send(request)
+                self.assertGreaterEqual(raw.response(head=True)[0], 400)
+                self.assertTrue(raw.at_end())
+                self.assertEqual(raw.buffer, b"")
+
+    def test_no_answer_is_lost_when_the_client_closes_its_side(self):
+        for count in (3, 20000):
+            with self.subTest(count=count), RawSocket(self.server, receive_buffer=4096) as raw:
+                def speak():
+                    raw.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * count)
+                    raw.socket.shutdown(socket.SHUT_WR)
+                speaker = threading.Thread(target=speak)
+                speaker.start()
+                self.addCleanup(speaker.join)
+                self.assertEqual([raw.response()[0] for _ in range(count)], [200] * count)
+                self.assertTrue(raw.at_end())
 
     def test_keep_alive(self):
         with RawSocket(self.server) as raw:
@@ -139,6 +270,19 @@ class Http(Case):
                 raw.send(b"hello")
                 status, _, _ = raw.response()
             self.assertEqual(status, 405)
+
+    def test_http_1_0_is_not_told_to_continue(self):
+        with RawSocket(self.server) as raw:
+            raw.send(b"POST /healthz HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+            self.wait_until_read(raw)
+            raw.send(b"hello")
+            self.assertEqual(raw.response()[0], 405)
+
+    def test_the_subprotocol_is_echoed_only_as_it_was_offered(self):
+        for offered, wanted in (("hubbub.v1", "hubbub.v1"), ("other, hubbub.v1", "hubbub.v1"), ("HUBBUB.v1", None)):
+            with RawSocket(self.server) as raw:
+                status, headers, _ = raw.upgrade("/ws/ann", f"Sec-WebSocket-Protocol: {offered}\r\n")
+                self.assertEqual((status, headers.get("sec-websocket-protocol")), (101, wanted), offered)
 
 
 class Stalled(Case):
@@ -191,6 +335,45 @@ class Stalled(Case):
             time.sleep(3)
             raw.command(type="ping")
             raw.read_event("pong")
+
+
+class SlowAnswers(Case):
+    settings = ("--http-idle-timeout", "300ms", "--close-timeout", "10s")
+
+    def test_the_idle_timer_does_not_cut_answers_off(self):
+        count = 40000
+        with RawSocket(self.server, receive_buffer=4096) as raw:
+            speaker = threading.Thread(target=raw.send, args=(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n" * count,))
+            speaker.start()
+            self.addCleanup(speaker.join)
+            # While nothing is read the answers queue, reading stops and the idle timer comes.
+            self.assertEqual(raw.response()[0], 404)
+            time.sleep(1 * support.SLOWNESS)
+            answers = 1
+            try:
+                while raw.response()[0] == 404:
+                    answers += 1
+            except (EOFError, ConnectionError):
+                pass
+            # Cut between two answers, not within one.
+            self.assertEqual(raw.buffer, b"")
+            self.assertGreater(answers, 1)
+
+
+class Echo(Case):
+    settings = ("--test-echo", "--message-max-bytes", "64MiB", "--out-queue-bytes", "1GiB")
+
+    def test_more_than_the_echo_may_queue_closes_it(self):
+        size = 64 * 1024 * 1024
+        with RawSocket(self.server) as raw:
+            self.assertEqual(raw.upgrade("/echo")[0], 101)
+            raw.send(b"\x82\xff" + size.to_bytes(8, "big") + bytes(4) + bytes(size))
+            left = 10 + size - len(raw.buffer)
+            while left > 0:
+                left -= len(raw.socket.recv(min(left, 1 << 20)))
+            raw.buffer = b""
+            first, payload = raw.read_frame()
+            self.assertEqual((first, int.from_bytes(payload[:2], "big")), (0x88, 4001))
 
 
 if __name__ == "__main__":

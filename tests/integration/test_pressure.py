@@ -197,5 +197,37 @@ class Heartbeat(Case):
             await ann.expect("user_left", user_id=self.user("dead"), timeout=4 + 2 * WAIT_S)
 
 
+@with_shards(1, 2)
+class SlowHeartbeat(Stuck):
+    # A close frame would wait behind megabytes; after its short timeout the room hears of the close.
+    settings = ("--heartbeat", "200ms", "--out-queue-bytes", "64MiB", "--close-timeout", "100ms")
+
+    def read_slowly(self, raw, seconds):
+        """Bytes read in a steady trickle, every ping answered."""
+        taken, deadline = 0, time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            first, payload = raw.read_frame()
+            taken += len(payload)
+            self.assertNotEqual(first, 0x88, "closed")
+            if first == 0x89:
+                raw.frame(10, payload)
+            time.sleep(0.02)
+        return taken
+
+    async def test_who_reads_slowly_but_steadily_is_not_taken_for_dead(self):
+        ann, bob = await self.members("ann", "bob")
+        raw = await self.stuck("slow")
+        reading = asyncio.create_task(in_thread(self.read_slowly, raw, 3 + 2 * support.SLOWNESS))
+        await self.flood(ann, bob)
+        self.assertGreater(await reading, 10 * SIZE)
+        await bob.silent("user_left", user_id=self.user("slow"))
+
+    async def test_who_reads_nothing_is(self):
+        ann, bob = await self.members("ann", "bob")
+        await self.stuck("dead")
+        await self.flood(ann, bob)
+        await bob.expect("user_left", timeout=2 * WAIT_S, user_id=self.user("dead"))
+
+
 if __name__ == "__main__":
     support.main()

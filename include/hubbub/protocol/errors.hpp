@@ -75,7 +75,7 @@ inline constexpr std::array kErrors = {
     ErrorInfo{ErrorCode::kUpgradeRequired, "upgrade_required", "This path speaks WebSocket version 13 only.", 426},
     ErrorInfo{ErrorCode::kHeadersTooLarge, "headers_too_large", "The request headers are too large.", 431},
     ErrorInfo{ErrorCode::kTooManySessions, "too_many_sessions",
-              "No more sessions are taken: 429 from this user or address, 503 when the server is full.", 429},
+              "The server has as many sessions as it may; try again later.", 503},
     ErrorInfo{ErrorCode::kVersionNotSupported, "version_not_supported", "This HTTP version is not supported.", 505},
     ErrorInfo{ErrorCode::kUnsupported, "unsupported", "The server does not do this.", 501},
 };
@@ -126,7 +126,7 @@ inline constexpr std::array kCloses = {
     CloseInfo{CloseCode::kSlowConsumer, "slow_consumer", "The client read too slowly for too long.", true,
               "the out queue stayed over `out_queue_bytes` for `slow_consumer_grace`"},
     CloseInfo{CloseCode::kRateLimited, "rate_limited", "The client sent too much in too short a time.", true,
-              "commands kept coming above `frames_per_second` or `bytes_per_second`"},
+              "more than 1 MiB of commands sent before `connected`"},
     CloseInfo{CloseCode::kTooManySessions, "too_many_sessions", "The user has as many sessions as it may.", false,
               "a session over `max_sessions_per_user` was found after the handshake"},
     CloseInfo{CloseCode::kReplaced, "replaced", "Another connection took this session over.", false,

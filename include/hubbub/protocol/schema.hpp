@@ -62,6 +62,7 @@ enum class FieldType : uint8_t {
   kEventId,
   kErrorCode,
   kEvents,
+  kMembers,
 };
 
 [[nodiscard]] constexpr std::string_view type_text(FieldType type) {
@@ -102,6 +103,8 @@ enum class FieldType : uint8_t {
       return "error code";
     case FieldType::kEvents:
       return "array of events";
+    case FieldType::kMembers:
+      return "array of user ids";
   }
   return {};
 }
@@ -311,7 +314,7 @@ inline constexpr std::array kConnected = {
     FieldSpec{"session_key", FieldType::kText, kRequired, "this session's secret; tell nobody"},
     kUser,
     FieldSpec{"server_id", FieldType::kText, kRequired, "the node"},
-    FieldSpec{"heartbeat_ms", FieldType::kUint, kRequired, "how often the server pings; 0: never"},
+    FieldSpec{"heartbeat_ms", FieldType::kUint, kRequired, "how often the server pings"},
     FieldSpec{"cursor", FieldType::kText, kRequired, "where this session starts"},
     FieldSpec{"resumed", FieldType::kBool, kRequired, "whether an earlier session goes on"},
     FieldSpec{
@@ -350,7 +353,7 @@ inline constexpr std::array kJoined = {
     kRoom,
     FieldSpec{"seq", FieldType::kUint, kRequired, "the newest `seq` of the room at the join; 0: none yet"},
     kEpoch,
-    FieldSpec{"members", FieldType::kUserIds, kRequired, "users in the room, up to a limit of the server"},
+    FieldSpec{"members", FieldType::kMembers, kRequired, "users in the room, up to a limit of the server"},
     kCount,
     FieldSpec{"already", FieldType::kBool, kOptional, "`true` when this session was in the room"},
     FieldSpec{"recovered", FieldType::kBool, kOptional,

@@ -50,6 +50,8 @@ class Channel : public PollTarget, private base::Timer {
   void set_reading(bool on);
   /// Reads once. >0 bytes; 0 the peer closed its side; <0: -errno (-EAGAIN: nothing there).
   std::ptrdiff_t read_some(std::span<char> into);
+  /// What the kernel holds that the peer's has not acknowledged.
+  std::size_t unacknowledged_bytes() const;
   void drop_unsent() { queue_.drop_unsent(); }
   /// As setsockopt; errors are ignored.
   void set_option(int level, int name, unsigned value);

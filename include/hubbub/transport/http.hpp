@@ -70,6 +70,8 @@ class Router {
     std::string allow{};  ///< methods of the path when `route` is null; empty when the path is unknown
   };
   Match find(std::string_view method, std::string_view path) const;
+  /// Every method that some path knows, as in Allow.
+  std::string methods() const;
 
  private:
   std::vector<Route> routes_;

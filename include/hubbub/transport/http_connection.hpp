@@ -59,8 +59,11 @@ class HttpConnection final : public TransportConnection {
   void consume(std::string_view bytes);
   void adopt(std::unique_ptr<Parser> parser, std::string unread);
   std::size_t parse(std::string_view bytes);
+  bool check_framing();
   void handle();
   void refuse(protocol::ErrorCode code, std::string_view message = {});
+  void refuse_long_header(std::string_view bytes);
+  void close_after_answers();
   void write_response(const HttpResponse& response, bool keep_alive, bool head);
 
   std::unique_ptr<Parser> parser_;  // only while a request is arriving

@@ -29,5 +29,7 @@ void for_each_query_value(std::string_view query, std::string_view key,
 
 /// Whether a comma-separated header value holds `token`, ignoring case (RFC 9110 5.6.1).
 bool has_token(std::string_view header, std::string_view token);
+/// The same by case: where a name must be echoed as it was offered.
+bool has_exact_token(std::string_view header, std::string_view token);
 
 }  // namespace hubbub::transport

@@ -297,7 +297,11 @@ TEST_F(CommandLine, ValuesOfAnotherTomlTypeAreRefused) {
   for (const auto* value : {"info", "\"info\" x", "\"a\" \"b\"", "\"\"\"info\"\"\"", "{ a = 1 }", "1", "true"}) {
     EXPECT_EQ(file_error(std::string("log_level = ") + value), "1: log_level needs text in quotes") << value;
   }
-  EXPECT_EQ(file_error("log_file = \"a\\nb\""), "1: a backslash cannot stand here: use '...' for a value that has one");
+  for (const auto* value : {R"("a\nb")", R"("a\)"}) {
+    EXPECT_EQ(file_error(std::string("log_file = ") + value),
+              "1: of escapes only \\\" and \\\\ are known: use '...' for a value with backslashes");
+  }
+  EXPECT_EQ(file_error(R"(log_file = "a\")"), "1: a string is not closed");
 }
 
 TEST_F(CommandLine, NoBytesInAFileCanDoMoreThanBeRefused) {
@@ -381,6 +385,20 @@ TEST_F(CommandLine, WhatPrintConfigPrintsIsAConfigurationFileOfTheSameSettings) 
   serve.insert(serve.begin(), "serve");
   print.insert(print.begin(), "print-config");
   EXPECT_EQ(settings({"serve", "-c", file(output(print))}), settings(serve));
+}
+
+TEST_F(CommandLine, ATextIsReadBackAsItWasWhateverQuotesAndBackslashesAreInIt) {
+  const std::string alphabet = "a'\"\\ #,[]=";
+  std::uint32_t random = 1;
+  for (int round = 0; round < 500; ++round) {
+    std::string value;
+    for (int i = 0; i < 1 + round % 6; ++i) {
+      random = random * 1'664'525U + 1'013'904'223U;
+      value += alphabet[(random >> 16U) % alphabet.size()];
+    }
+    const std::string printed = output({"print-config"}, {{"HUBBUB_LOG_FILE", value}});
+    EXPECT_EQ(settings({"serve", "-c", file(printed)}).log_file, value);
+  }
 }
 
 TEST_F(CommandLine, PrintConfigMasksSecrets) {

@@ -75,6 +75,16 @@ TEST_F(Logging, AMessageStaysOnItsLineWhateverAClientPutIntoIt) {
   EXPECT_TRUE(found[0].ends_with(R"(user a\x0a2026-01-01 error fake\x1b[31m left)")) << found[0];
 }
 
+TEST_F(Logging, C1ControlsAndBareBytesAreEscapedAndCharactersStay) {
+  ASSERT_FALSE(set_up_logging(settings_));
+  spdlog::info("{}", "\xC2\x9B[31m \x9B[31m \xC2\x80\xC2\x9F \xFF \xC3");
+  spdlog::info("{}", "\xC2\xA0 \xC3\x80 \xE2\x82\x9B \xF0\x9F\x98\x80");
+  const auto found = lines();
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_TRUE(found[0].ends_with(R"( \xc2\x9b[31m \x9b[31m \xc2\x80\xc2\x9f \xff \xc3)")) << found[0];
+  EXPECT_TRUE(found[1].ends_with(" \xC2\xA0 \xC3\x80 \xE2\x82\x9B \xF0\x9F\x98\x80")) << found[1];
+}
+
 TEST_F(Logging, JsonLinesAreWholeObjectsWhateverIsLogged) {
   settings_.log_format = "json";
   ASSERT_FALSE(set_up_logging(settings_));
