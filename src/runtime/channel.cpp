@@ -1,7 +1,5 @@
 #include "hubbub/runtime/channel.hpp"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -73,11 +71,6 @@ void Channel::set_option(int level, int name, unsigned value) { ::setsockopt(fd_
 std::ptrdiff_t Channel::read_some(std::span<char> into) {
   const ssize_t n = ::recv(fd_, into.data(), into.size(), MSG_DONTWAIT);
   return n >= 0 ? n : -errno;
-}
-
-std::size_t Channel::unacknowledged_bytes() const {
-  int bytes = 0;
-  return ::ioctl(fd_, SIOCOUTQ, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
 void Channel::on_ready(std::uint32_t events) {

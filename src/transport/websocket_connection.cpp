@@ -149,12 +149,11 @@ void WebSocketConnection::on_drained() {
 }
 
 void WebSocketConnection::on_timer() {
-  if (Channel::is_blocked()) {
-    // No ping is sent now, so there is no pong to wait for: who still takes bytes lives. on_progress() tells of it only
-    // when much of the kernel's buffer has become free.
-    const auto unacknowledged = static_cast<std::uint32_t>(Channel::unacknowledged_bytes());
-    if (unacknowledged < std::exchange(unacknowledged_bytes_, unacknowledged)) silent_heartbeats_ = 0;
-  }
+  // Behind megabytes that a slow peer has yet to read a ping arrives late, and while we are blocked none is sent: who
+  // takes bytes from a full pipe lives. on_progress() tells of it only when much of the kernel's buffer is free again.
+  const auto acknowledged = static_cast<std::uint32_t>(Channel::acknowledged_while_sending());
+  const auto before = std::exchange(acknowledged_, acknowledged);
+  if (acknowledged != 0 && before != 0 && acknowledged != before) silent_heartbeats_ = 0;
   if (silent_heartbeats_ >= kMaxSilentHeartbeats) return close(CloseCode::kHeartbeatTimeout);
   // While we do not read, silence proves nothing; the slow consumer's grace decides then.
   if (!reading_paused_) ++silent_heartbeats_;

@@ -8,6 +8,7 @@
 #include "hubbub/runtime/out_queue.hpp"
 #include "hubbub/runtime/poller.hpp"
 #include "hubbub/runtime/shard.hpp"
+#include "hubbub/runtime/tcp_progress.hpp"
 
 namespace hubbub::runtime {
 
@@ -50,8 +51,7 @@ class Channel : public PollTarget, private base::Timer {
   void set_reading(bool on);
   /// Reads once. >0 bytes; 0 the peer closed its side; <0: -errno (-EAGAIN: nothing there).
   std::ptrdiff_t read_some(std::span<char> into);
-  /// What the kernel holds that the peer's has not acknowledged.
-  std::size_t unacknowledged_bytes() const;
+  std::uint64_t acknowledged_while_sending() const { return runtime::acknowledged_while_sending(fd_); }
   void drop_unsent() { queue_.drop_unsent(); }
   /// As setsockopt; errors are ignored.
   void set_option(int level, int name, unsigned value);

@@ -49,7 +49,7 @@ class WebSocketConnection final : public TransportConnection, public hub::Outbou
 
   hub::Session* session_ = nullptr;
   protocol::Decoder decoder_;
-  std::uint32_t unacknowledged_bytes_ = 0;  // at the last heartbeat at which it was blocked
+  std::uint32_t acknowledged_ = 0;  // acknowledged_while_sending() at the last heartbeat, its low part
   std::uint8_t silent_heartbeats_ = 0;
   bool deflate_;
   bool echo_;
