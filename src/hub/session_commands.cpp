@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <boost/container/small_vector.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 #include <charconv>
 #include <utility>
 
@@ -296,6 +297,16 @@ void SessionShard::presence_query(Session& session, const Command& command) {
 }
 
 void SessionShard::presence_watch(Session& session, const Command& command) {
+  // All of them or none.
+  if (session.watches_ + command.user_ids.size() > limits_.max_watches_per_session) {
+    boost::unordered_flat_set<std::string_view> added;
+    for (const std::string_view user : command.user_ids) {
+      if (find_membership(session, find_topic(TopicKind::kWatch, user)) == nullptr) added.insert(user);
+    }
+    if (session.watches_ + added.size() > limits_.max_watches_per_session) {
+      return error(session, command.id, ErrorCode::kTooManyWatches);
+    }
+  }
   for (const std::string_view user : command.user_ids) {
     Topic& topic = topic_for(TopicKind::kWatch, user);
     auto request = std::make_unique<AttachRequest>();
@@ -305,9 +316,6 @@ void SessionShard::presence_watch(Session& session, const Command& command) {
     request->user = session.user_;
     if (find_membership(session, &topic) != nullptr) {
       request->already = true;
-    } else if (session.watches_ >= limits_.max_watches_per_session) {
-      drop_if_unused(topic);
-      return error(session, command.id, ErrorCode::kTooManyWatches);
     } else {
       ++session.watches_;
       request->attempt = add_membership(session, topic).sent_seq;
