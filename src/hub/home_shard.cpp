@@ -676,8 +676,8 @@ void HomeShard::append_presence(std::string& out, const base::SharedString& user
   if (user != nullptr && !user->sessions.empty()) {
     event.status = name_of(user->best());
     event.last_seen_ms = shard_.unix_ms();
-  } else if (const auto seen = last_seen_ms_.find(user_id); seen != last_seen_ms_.end()) {
-    event.last_seen_ms = seen->second;
+  } else if (const auto seen = last_seen_.find(user_id); seen != last_seen_.end()) {
+    event.last_seen_ms = seen->second.unix_ms;
   }
   protocol::append_event(out, event);
 }
@@ -706,12 +706,18 @@ void HomeShard::update_presence(User& user) {
 
 void HomeShard::remember_last_seen(const base::SharedString& user) {
   if (limits_.last_seen_max == 0) return;
-  const auto [entry, added] = last_seen_ms_.insert_or_assign(user, shard_.unix_ms());
-  if (!added) return;
-  last_seen_order_.push_back(user);
-  if (last_seen_order_.size() <= limits_.last_seen_max) return;
-  last_seen_ms_.erase(last_seen_order_.front());
-  last_seen_order_.pop_front();
+  last_seen_.insert_or_assign(user, LastSeen{shard_.unix_ms(), ++next_departure_});
+  departures_.emplace_back(next_departure_, user);
+  const auto is_stale = [this](const auto& departure) {
+    const auto seen = last_seen_.find(departure.second);
+    return seen == last_seen_.end() || seen->second.departure != departure.first;
+  };
+  while (last_seen_.size() > limits_.last_seen_max) {
+    if (!is_stale(departures_.front())) last_seen_.erase(departures_.front().second);
+    departures_.pop_front();
+  }
+  // Users who come and go would make the list grow without the table.
+  if (departures_.size() > 2 * last_seen_.size() + 16) std::erase_if(departures_, is_stale);
 }
 
 // ------------------------------------------------------------------------------------------------------------ answers

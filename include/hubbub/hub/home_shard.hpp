@@ -165,17 +165,22 @@ class HomeShard final : public broker::BrokerSink {
   ConnectionManager& manager_;
   runtime::Shard& shard_;
   const Limits& limits_;
-  std::unique_ptr<broker::Broker> broker_;
   ById<Room> rooms_;
   ById<User> users_;
-  boost::unordered_flat_map<base::SharedString, std::int64_t, base::SharedStringHash, base::SharedStringEqual>
-      last_seen_ms_;
-  std::deque<base::SharedString> last_seen_order_;
+  struct LastSeen {
+    std::int64_t unix_ms;
+    std::uint64_t departure;
+  };
+  boost::unordered_flat_map<base::SharedString, LastSeen, base::SharedStringHash, base::SharedStringEqual> last_seen_;
+  /// Longest gone first. Of a user who has left again since, an entry is stale.
+  std::deque<std::pair<std::uint64_t, base::SharedString>> departures_;
+  std::uint64_t next_departure_ = 0;
   /// Joins that failed, until the leave that follows each of them: it must take nobody's place in the room.
   boost::unordered_flat_map<SessionId, std::vector<base::SharedString>> failed_joins_;
   struct SweepTimer : base::Timer {
     HomeShard* home = nullptr;
   } sweep_timer_;
+  std::unique_ptr<broker::Broker> broker_;  // last, so first to go: it may still call back into all else
 };
 
 }  // namespace hubbub::hub
