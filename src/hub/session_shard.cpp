@@ -20,6 +20,9 @@ constexpr std::size_t kMaxConflated = 256;
 constexpr std::size_t kMaxAnswersShare = 4;
 constexpr std::size_t kRefillMaxBytes = 128 * 1024;
 constexpr std::int64_t kRefillRetryMs = 1'000;
+// Pages asked for at a time. When a shard's mailbox was full all its members are behind at once, and a page for each of
+// them would answer overload with more load.
+constexpr std::size_t kMaxRefills = 64;
 
 std::size_t index_of(TopicKind kind) { return static_cast<std::size_t>(kind); }
 
@@ -35,6 +38,7 @@ SessionShard::SessionShard(ConnectionManager& manager, runtime::Shard& shard)
   shard_.set_before_flush([this] {
     seal_all();
     if (!continuing_.empty()) continue_refills();
+    if (!awaiting_refill_.empty()) start_waiting_refills();
     if (has_debts_.load(std::memory_order_relaxed)) settle_debts();
   });
 }
@@ -56,7 +60,7 @@ Session& SessionShard::open(base::SharedString user, Framing framing, Outbound& 
     slot = free_slots_.back();
     free_slots_.pop_back();
   }
-  assert(slot <= 0xffffff);
+  assert(slot <= 0xffffff);  // max_sessions has a maximum well below
   const SessionId id = static_cast<SessionId>(shard_.index()) << 56 | static_cast<SessionId>(slot) << 32 |
                        ((base::random_u64() & 0xffffffff) | 1);
   sessions_[slot] = std::make_unique<Session>(*this, id, std::move(user), framing, outbound);
@@ -562,16 +566,37 @@ void SessionShard::on_grace_over(Pressure& pressure) {
   pressure.session->outbound_->close(protocol::CloseCode::kSlowConsumer);
 }
 
-void SessionShard::refill_next(Session& session, std::size_t first) {
-  if (session.is_suspended()) return;
+Membership* SessionShard::next_to_refill(Session& session, std::size_t first) {
+  if (session.is_suspended()) return nullptr;
   auto& all = session.memberships_;
   Membership* next = nullptr;
   for (std::size_t i = 0; i < all.size(); ++i) {
     Membership& membership = all[(first + i) % all.size()];
-    if (membership.state == Membership::State::kRefilling) return;
+    if (membership.state == Membership::State::kRefilling) return nullptr;
     if (membership.state == Membership::State::kLagging && next == nullptr) next = &membership;
   }
-  if (next != nullptr) request_refill(session, *next);
+  return next;
+}
+
+void SessionShard::refill_next(Session& session, std::size_t first) {
+  if (session.awaits_refill_) return;
+  Membership* next = next_to_refill(session, first);
+  if (next == nullptr) return;
+  if (refills_under_way_ < kMaxRefills && awaiting_refill_.empty()) return request_refill(session, *next);
+  session.awaits_refill_ = true;
+  awaiting_refill_.emplace_back(session.id_, first);
+}
+
+void SessionShard::start_waiting_refills() {
+  while (refills_under_way_ < kMaxRefills && !awaiting_refill_.empty()) {
+    const auto [id, first] = awaiting_refill_.front();
+    awaiting_refill_.pop_front();
+    Session* session = find_session(id);
+    if (session == nullptr) continue;
+    session->awaits_refill_ = false;
+    if (session->outbound_->is_blocked()) continue;  // on_drained goes on
+    if (Membership* next = next_to_refill(*session, first)) request_refill(*session, *next);
+  }
 }
 
 // A page a turn, with its flush between them: however long a stream is, a session holds no more of it than its socket
@@ -594,18 +619,21 @@ void SessionShard::retry_refills() {
 
 void SessionShard::request_refill(Session& session, Membership& membership) {
   membership.state = Membership::State::kRefilling;
+  ++refills_under_way_;
   const RefillRequest request{session.id_, membership.topic->kind, membership.topic->id, membership.sent_seq,
                               std::min(kRefillMaxBytes, std::max<std::size_t>(limits_.out_queue_bytes / 4, 1))};
   manager_.post_home(request.topic, [request](HomeShard& home) { home.refill(request); });
 }
 
 void SessionShard::refilled(const Refilled& answer) {
+  --refills_under_way_;
   Session* found = find_session(answer.session);
   if (found == nullptr) return;
   Session& session = *found;
   Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic));
   if (membership == nullptr || membership->state != Membership::State::kRefilling ||
       membership->sent_seq != answer.after_seq) {
+    continuing_.emplace_back(session.id_, 0);  // it left meanwhile, but others may have waited for this page
     return;
   }
   Topic& topic = *membership->topic;
@@ -645,10 +673,13 @@ void SessionShard::refilled(const Refilled& answer) {
 }
 
 void SessionShard::owe(TopicKind kind, const base::SharedString& id, std::uint64_t seq) {
-  const std::lock_guard lock(debts_mutex_);
-  std::uint64_t& owed = debts_[index_of(kind)][id];
-  owed = std::max(owed, seq);
-  has_debts_.store(true, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock(debts_mutex_);
+    std::uint64_t& owed = debts_[index_of(kind)][id];
+    owed = std::max(owed, seq);
+    if (has_debts_.exchange(true, std::memory_order_relaxed)) return;
+  }
+  shard_.post([] {});  // the mail that filled its mailbox may be done with, and it asleep
 }
 
 void SessionShard::settle_debts() {

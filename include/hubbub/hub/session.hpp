@@ -103,7 +103,8 @@ class Session {
   base::TokenBucket bytes_;
   std::uint32_t watches_ = 0;
   Framing framing_;
-  bool attached_ = false;  // its user's home shard knows of it, and `connected` has been sent
+  bool awaits_refill_ = false;  // in its shard's list
+  bool attached_ = false;       // its user's home shard knows of it, and `connected` has been sent
 };
 
 }  // namespace hubbub::hub

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -135,9 +136,11 @@ class SessionShard {
   /// Asks for the next page that the session owes, unless one is on its way: one at a time bounds what a session that
   /// is behind in many rooms can draw in.
   void refill_next(Session& session, std::size_t first = 0);
+  Membership* next_to_refill(Session& session, std::size_t first);
   void advance(Topic& topic, std::uint64_t seq);
   void lag_all(Topic& topic);
   void continue_refills();
+  void start_waiting_refills();
   void retry_refills();
   void settle_debts();
   void close(Session& session);
@@ -174,8 +177,11 @@ class SessionShard {
   struct RetryTimer : base::Timer {
     SessionShard* side = nullptr;
   } retry_timer_;
-  std::vector<SessionId> retries_;                             // sessions whose refill failed: the broker is away
-  std::vector<std::pair<SessionId, std::size_t>> continuing_;  // got a page in this turn; where to look for the next
+  std::vector<SessionId> retries_;                     // sessions whose refill failed: the broker is away
+  using RefillOf = std::pair<SessionId, std::size_t>;  // and where among its memberships to look first
+  std::vector<RefillOf> continuing_;                   // got a page in this turn
+  std::deque<RefillOf> awaiting_refill_;               // each session at most once
+  std::size_t refills_under_way_ = 0;                  // each is answered exactly once
   std::uint64_t next_attempt_ = 1;
   std::string scratch_;
   std::string cursor_text_;

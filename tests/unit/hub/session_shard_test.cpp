@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -428,6 +430,32 @@ TEST_P(SessionShardTest, GoesOnRefillingWithTheNextPageAfterAShortBlock) {
   EXPECT_EQ(reader.heard("message"), messages("r", "ann", 1, 700));
 }
 
+// One page at a time: the others had waited for the page of a room that was left, and nobody asked for theirs.
+TEST_P(SessionShardTest, GoesOnRefillingWhenTheRoomWhosePageIsOnItsWayIsLeft) {
+  for (int turns = 0; turns < 12; ++turns) {
+    SCOPED_TRACE(turns);
+    HubFixture large(HubOptions{.shards = GetParam()});  // pages of 512 events
+    Client& writer = large.connect("ann", 0);
+    for (const char* room : {"a", "b"}) large.tell(writer, join(room));
+    for (int n = 1; n <= 700; ++n) large.send(writer, say("a", n));
+    large.send(writer, say("b", 1));
+    large.settle();
+    Client& carl = large.connect("carl", 0);
+    for (const char* room : {"a", "b"}) {
+      Json command = join(room);
+      command["since"] = 0;
+      large.send(carl, command);
+    }
+    for (int i = 0; i < turns; ++i) large.turn(static_cast<unsigned>(i) % GetParam());
+    large.send(carl, leave("b"));
+    large.settle();
+    large.tell(writer, say("a", 701));
+    std::vector<std::string> heard = carl.heard("message");
+    std::erase(heard, "message 1 b ann 1");
+    EXPECT_EQ(heard, messages("a", "ann", 1, 701));
+  }
+}
+
 TEST_P(SessionShardTest, RetriesARefillWhenTheBrokerIsBack) {
   BrokerFaults faults;
   HubOptions options = options_of(GetParam());
@@ -589,6 +617,66 @@ TEST_F(FullMailboxTest, RefillsWhatIsOwedWhileAJoinIsOnItsWay) {
   hub.settle();
   EXPECT_EQ(carl.heard("message"), expected(1, 1));
   EXPECT_EQ(bob.heard("message"), expected(1, 1));
+}
+
+// All members of a shard asked for a page at once: overload was answered with more load.
+TEST(SessionShard, AsksForFewPagesAtATimeWhenAllAreBehind) {
+  constexpr std::size_t kMembers = 1000;
+  BrokerFaults faults;
+  HubOptions options{.shards = 2, .mailbox_max = 4};
+  options.faults = &faults;
+  HubFixture hub(options);
+  const std::string room = hub.id_at_home(0);
+  Client& ann = hub.connect("ann", 0);
+  hub.tell(ann, join(room));
+  std::vector<Client*> members;
+  for (std::size_t i = 0; i < kMembers; ++i) members.push_back(&hub.open("u" + std::to_string(i), 1));
+  hub.settle();
+  for (Client* member : members) hub.send(*member, join(room));
+  hub.settle();
+  for (Client* member : members) member->take();
+
+  for (int n = 1; n <= 10; ++n) hub.send(ann, say(room, n));
+  hub.turn(0);  // 4 of 10 fit
+  faults.slow = true;
+  hub.settle();
+  hub.end(*members[0]);
+  hub.end(*members[999]);
+  std::size_t answered = 0;
+  while (!faults.waiting.empty()) {
+    EXPECT_LE(faults.waiting.size(), 64U);
+    answered += faults.waiting.size();
+    hub.pool[0].post([&] { faults.release(); });
+    hub.settle();
+  }
+  EXPECT_GE(answered, kMembers - 2);
+  for (std::size_t i = 1; i < kMembers - 1; ++i) {
+    ASSERT_EQ(members[i]->heard("message"), messages(room, "ann", 1, 10)) << i;
+  }
+  faults.slow = false;
+  hub.tell(ann, say(room, 11));
+  EXPECT_EQ(members[1]->heard("message"), messages(room, "ann", 11, 11));
+}
+
+// The mail that had filled the mailbox was done with by then, and nothing woke the shard.
+TEST(SessionShard, WakesUpToSettleADebt) {
+  const base::ManualClock clock;
+  runtime::ShardPool pool(1, 16, clock);
+  ConnectionManager manager(pool, Limits{}, [&](runtime::Shard&, broker::BrokerSink& sink) {
+    return std::make_unique<broker::MemoryBroker>(clock, broker::MemoryBrokerLimits{}, sink);
+  });
+  pool.start();
+  using Time = std::chrono::steady_clock;
+  // The home's sweep wakes it once a second, so at most one of these may be luck.
+  for (std::uint64_t seq = 1; seq <= 3; ++seq) {
+    const std::uint64_t before = pool[0].turns();
+    manager.sessions(pool[0]).owe(TopicKind::kRoom, base::SharedString("r"), seq);
+    const auto deadline = Time::now() + std::chrono::milliseconds(300);
+    while (pool[0].turns() == before && Time::now() < deadline) std::this_thread::yield();
+    EXPECT_GT(pool[0].turns(), before);
+    while (Time::now() < deadline) std::this_thread::yield();
+  }
+  pool.stop();
 }
 
 // A join that failed has no place in the room's numbers; the leave that crosses its answer took away another's.
