@@ -105,7 +105,7 @@ void SessionShard::close(Session& session) {
     }
     drop_membership(session, membership);
   }
-  if (!session.attached_) held_.erase(session.id_);
+  if (!held_.empty()) held_.erase(session.id_);
   if (!resuming_.empty()) resuming_.erase(session.id_);
   if (!calls_.empty()) end_calls(session.id_);
   counters_.sessions.sub();
@@ -227,13 +227,23 @@ void SessionShard::lag_all(Topic& topic) {
 }
 
 void SessionShard::attached(const Attached& answer) {
-  Session* found = find_session(answer.session);
-  if (found == nullptr) return;  // it went meanwhile, and its detach followed its attach
-  Session& session = *found;
-  if (answer.refused) {
-    session.outbound_->close(protocol::CloseCode::kTooManySessions);
-    return;
+  Session* session = find_session(answer.session);
+  if (session == nullptr) return;  // it went meanwhile, and its detach followed its attach
+  const bool was_attached = session->attached_;
+  take_attached(*session, answer);
+  if (answer.heavy) --session->heavy_;
+  if (session->attached_ && !was_attached) {
+    const auto held = held_.find(session->id_);
+    if (held == held_.end()) return;
+    const std::unique_ptr<Resume> resume = std::move(held->second.resume);
+    if (!session->holds_) held_.erase(held);
+    if (resume) join_resumed(*session, *resume);
   }
+  proceed(*session);
+}
+
+void SessionShard::take_attached(Session& session, const Attached& answer) {
+  if (answer.refused) return dismiss(session, protocol::CloseCode::kTooManySessions);
   if (!answer.json.empty()) {
     if (answer.call != 0) record_answer(answer.call, answer.json);
     // Also in the stream: `joined` comes before the room's first event there too.
@@ -246,7 +256,7 @@ void SessionShard::attached(const Attached& answer) {
   }
   if (answer.error) {
     if (answer.kind == TopicKind::kWatch) --session.watches_;
-    if (answer.kind == TopicKind::kInbox) session.outbound_->close(protocol::CloseCode::kInternalError);
+    if (answer.kind == TopicKind::kInbox) dismiss(session, protocol::CloseCode::kInternalError);
     if (answer.kind == TopicKind::kRoom) {  // a leave for each join, also a failed one
       manager_.post_home(answer.topic, [request = DetachRequest{session.id_, answer.kind, answer.topic, session.user_}](
                                            HomeShard& home) mutable { home.detach(std::move(request)); });
@@ -267,8 +277,7 @@ void SessionShard::attached(const Attached& answer) {
   advance(topic, answer.seq);  // others were not sent it if the mailbox was full
   // A session that is behind already is in no state to take part live: it goes on where its refill will start.
   const bool behind = session.pressure_ && session.pressure_->marked;
-  const bool now_attached = answer.kind == TopicKind::kInbox;
-  if (now_attached) session.attached_ = true;
+  if (answer.kind == TopicKind::kInbox) session.attached_ = true;
   const bool owes = answer.replay_after || answer.seq < topic.last_seq;
   const bool live = answer.kind == TopicKind::kWatch || (!owes && !behind);
   add_member(session, *membership, live);
@@ -276,13 +285,6 @@ void SessionShard::attached(const Attached& answer) {
     membership->sent_seq = answer.replay_after.value_or(answer.seq);
     if (!behind) refill_next(session);
   }
-  if (!now_attached) return;
-  const auto held = held_.find(session.id_);
-  if (held == held_.end()) return;
-  const Held first = std::move(held->second);
-  held_.erase(held);
-  if (first.resume) join_resumed(session, *first.resume);
-  for (const std::string& text : first.texts) receive(session, text);
 }
 
 // ------------------------------------------------------------------------------------- connections that come and go
@@ -472,18 +474,39 @@ void SessionShard::seal_all() {
 }
 
 void SessionShard::send(Session& session, std::string_view json) {
-  // Answers are not in any stream, so they cannot give way to a mark; who asks much and reads nothing has to go.
-  if (session.outbound_->queued_bytes() > kMaxAnswersShare * limits_.out_queue_bytes) {
+  if (session.closing_) return;
+  // Answers are not in any stream, so they cannot give way to a mark; who asks much and reads nothing has to go. Before
+  // its socket has been tried nobody knows who that is.
+  if (session.outbound_->is_blocked() &&
+      session.outbound_->queued_bytes() > kMaxAnswersShare * limits_.out_queue_bytes) {
     counters_.slow_closed.add();
-    session.outbound_->close(protocol::CloseCode::kSlowConsumer);
-    return;
+    return dismiss(session, protocol::CloseCode::kSlowConsumer);
   }
   session.outbound_->send(json);
 }
 
-void SessionShard::reply(SessionId session, std::uint64_t call, std::string_view json) {
-  if (call != 0) return record_answer(call, json);
-  if (Session* found = find_session(session)) send(*found, json);
+/// Says `code`, once, and hears the session no more; it ends when its transport says so.
+void SessionShard::dismiss(Session& session, protocol::CloseCode code) {
+  session.closing_ = true;
+  session.holds_ = false;
+  held_.erase(session.id_);
+  session.outbound_->close(code);
+}
+
+void SessionShard::reply(SessionId id, std::uint64_t call, std::string_view json, bool heavy) {
+  if (call != 0 && !json.empty()) record_answer(call, json);
+  Session* session = find_session(id);
+  if (session == nullptr) return;
+  if (call == 0 && !json.empty()) send(*session, json);
+  if (heavy) lighten(*session);
+}
+
+void SessionShard::signalled(SessionId id, std::string_view json) {
+  Session* session = find_session(id);
+  if (session == nullptr) return;
+  const bool slow = session->pressure_ && !session->pressure_->suspended;
+  if (slow || session->outbound_->queued_bytes() > limits_.out_queue_bytes) return counters_.ephemera_dropped.add();
+  send(*session, json);
 }
 
 void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count) {
@@ -496,10 +519,13 @@ void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_v
     send(*found, json_events.substr(0, end));
     json_events.remove_prefix(end == std::string_view::npos ? json_events.size() : end + 1);
   }
-  if (--gather->waiting != 0 || !gather->asker.wants_answer()) return;
+  if (--gather->waiting != 0) return;
+  const Asker& asker = gather->asker;
   scratch_.clear();
-  protocol::append_event(scratch_, protocol::AckEvent{.id = gather->asker.id, .count = gather->count});
-  reply(found->id_, gather->asker.call, scratch_);
+  if (asker.wants_answer()) {
+    protocol::append_event(scratch_, protocol::AckEvent{.id = asker.id, .count = gather->count});
+  }
+  reply(asker.session, asker.call, scratch_, asker.heavy);
 }
 
 // --------------------------------------------------------------------------------------------------------- pressure
@@ -553,9 +579,11 @@ void SessionShard::on_drained(Session& session) {
     for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
   }
   refill_next(session);
+  proceed(session);
 }
 
 void SessionShard::on_grace_over(Pressure& pressure) {
+  if (pressure.session->closing_) return;
   const std::int64_t idle_ms = shard_.now_ms() - pressure.progress_ms;
   if (!pressure.marked || idle_ms < limits_.slow_consumer_grace_ms) {
     const std::int64_t wait_ms = pressure.marked ? limits_.slow_consumer_grace_ms - idle_ms : 0;
@@ -563,7 +591,7 @@ void SessionShard::on_grace_over(Pressure& pressure) {
     return;
   }
   counters_.slow_closed.add();
-  pressure.session->outbound_->close(protocol::CloseCode::kSlowConsumer);
+  dismiss(*pressure.session, protocol::CloseCode::kSlowConsumer);
 }
 
 Membership* SessionShard::next_to_refill(Session& session, std::size_t first) {

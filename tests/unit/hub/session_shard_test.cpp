@@ -164,6 +164,7 @@ TEST_P(SessionShardTest, RefillsAnInboxWithoutTheSessionsOwnMessages) {
     hub.send(ann, direct("bob", n));
     hub.settle();
     if (n == 30) {
+      drain(bob, 1000);                     // it is heard again, though marked
       hub.send(bob, direct("eve", "own"));  // takes a number of bob's inbox, but bob's own session knows it
       hub.settle();
     }
@@ -204,6 +205,7 @@ TEST_P(SessionShardTest, TellsAGapWhereRetentionNoLongerReaches) {
 
 TEST_P(SessionShardTest, JoinsARoomWhileMarked) {
   const int last = mark(bob);
+  drain(bob, 1000);  // it is heard again
   hub.tell(ann, join("s"));
   hub.send(bob, join("s"));
   hub.settle();
@@ -228,6 +230,7 @@ TEST_P(SessionShardTest, GivesAWatcherNothingOfARoomNamedLikeTheUser) {
   hub.tell(ann, join("carl"));
   hub.tell(ann, say("carl", "secret"));
   mark(bob);
+  drain(bob, 1000);
   hub.send(bob, watch({"carl"}));
   hub.settle();
   drain(bob);
@@ -241,6 +244,7 @@ TEST_P(SessionShardTest, GivesAWatcherNothingOfARoomNamedLikeTheUser) {
 
 TEST_P(SessionShardTest, SendsNothingOfARoomThatAMarkedReaderLeft) {
   const int last = mark(bob);
+  drain(bob, 1000);
   speak(last + 1, last + 10);
   Json command = leave("r");
   command["id"] = 1;
@@ -256,6 +260,7 @@ TEST_P(SessionShardTest, SendsNothingOfARoomThatAMarkedReaderLeft) {
 
 TEST_P(SessionShardTest, LetsAMarkedReaderLeaveAndComeBack) {
   const int last = mark(bob);
+  drain(bob, 1000);
   speak(last + 1, last + 10);
   hub.send(bob, leave("r"));
   hub.send(bob, join("r"));
@@ -381,12 +386,70 @@ TEST_P(SessionShardTest, KeepsAReaderThatIsBlockedOnLittle) {
   EXPECT_FALSE(bob.outbound->closed);
 }
 
-TEST_P(SessionShardTest, ClosesWhoAsksMuchAndReadsNothing) {
+TEST_P(SessionShardTest, HearsNoMoreOfWhoReadsNothingAndClosesItAfterTheGrace) {
   block(bob);
+  hub.tell(bob, {{"type", "ping"}});
   for (int n = 0; n < 400; ++n) hub.send(bob, {{"type", "ping"}, {"id", std::string(100, 'x')}});
   hub.settle();
+  EXPECT_FALSE(bob.outbound->closed);
+  EXPECT_TRUE(bob.outbound->input_held);
+  EXPECT_LT(bob.outbound->most_queued, kOutQueueBytes + 200);
+  hub.advance_ms(10'100);
   EXPECT_EQ(bob.outbound->closed, protocol::CloseCode::kSlowConsumer);
   EXPECT_EQ(hub.count(&Counters::slow_closed), 1U);
+}
+
+TEST_P(SessionShardTest, ClosesWhoAsksMuchAndReadsNothing) {
+  block(bob);
+  hub.tell(bob, {{"type", "ping"}});
+  std::vector<std::string> users;
+  for (int n = 0; n < 300; ++n) users.push_back("user" + std::to_string(n));
+  for (int n = 0; n < 4; ++n) hub.send(bob, {{"type", "presence_query"}, {"user_ids", users}});
+  hub.settle();
+  EXPECT_EQ(bob.outbound->closed, protocol::CloseCode::kSlowConsumer);
+  EXPECT_LT(bob.outbound->most_queued, 4 * kOutQueueBytes + 200);
+  hub.advance_ms(10'100);
+  EXPECT_EQ(hub.count(&Counters::slow_closed), 1U);
+}
+
+// Whoever sends enough of them could have anybody closed.
+TEST_P(SessionShardTest, DropsSignalsToASlowReader) {
+  block(bob);
+  const Json signal = {{"type", "signal"}, {"to_user", "bob"}, {"data", std::string(500, 'x')}};
+  for (int n = 0; n < 100; ++n) hub.tell(eve, signal);
+  EXPECT_FALSE(bob.outbound->closed);
+  EXPECT_GT(hub.count(&Counters::ephemera_dropped), 90U);
+  EXPECT_LT(bob.outbound->queued_bytes(), kOutQueueBytes);
+  bob.outbound->events.clear();
+  drain(bob);
+  const std::size_t kept = bob.heard("signal").size();
+  EXPECT_EQ(kept + hub.count(&Counters::ephemera_dropped), 100U);
+  hub.tell(eve, signal);
+  EXPECT_EQ(bob.heard("signal").size(), 1U);
+}
+
+TEST_P(SessionShardTest, DropsSignalsPastTheQueueInOneTurn) {
+  const std::string json = R"({"type":"signal","data":")" + std::string(1000, 'x') + "\"}";
+  hub.pool[bob.shard].post([&] {
+    SessionShard& side = hub.manager.sessions(hub.pool[bob.shard]);
+    for (int n = 0; n < 300; ++n) side.signalled(bob.session->id(), json);
+  });
+  hub.settle();
+  EXPECT_FALSE(bob.outbound->closed);
+  EXPECT_EQ(bob.heard("signal").size(), 4U);
+  EXPECT_EQ(hub.count(&Counters::ephemera_dropped), 296U);
+}
+
+TEST_P(SessionShardTest, KeepsSignalsForWhoIsAwayUpToTheQueue) {
+  Client& carl = hub.connect("carl", {}, Framing::kWebSocket);
+  hub.pool[carl.shard].post([&] { carl.session->suspend(); });
+  block(carl);
+  for (int n = 0; n < 20; ++n) {
+    hub.tell(eve, {{"type", "signal"}, {"to_user", "carl"}, {"data", std::string(1000, 'x')}});
+  }
+  EXPECT_EQ(hub.count(&Counters::ephemera_dropped), 16U);
+  drain(carl);
+  EXPECT_EQ(carl.heard("signal").size(), 4U);
 }
 
 // ------------------------------------------------------------------------------------------------------------- refills
@@ -534,6 +597,16 @@ TEST_F(FullMailboxTest, DropsEphemeraAndCountsThem) {
   EXPECT_EQ(hub.manager.sessions(hub.pool[1]).dropped_at_mailbox(), 1U);
 }
 
+TEST_F(FullMailboxTest, DropsSignalsAndCountsThem) {
+  const std::string user = hub.id_at_home(0, "user");
+  Client& far = hub.connect(user, 1);
+  for (int n = 0; n < 10; ++n) hub.send(ann, {{"type", "signal"}, {"to_user", user}, {"data", n}});
+  hub.turn(0);
+  hub.settle();
+  EXPECT_EQ(far.heard("signal").size(), 4U);
+  EXPECT_EQ(hub.manager.sessions(hub.pool[1]).dropped_at_mailbox(), 6U);
+}
+
 TEST_F(FullMailboxTest, RefusesACommandWhoseHomeHasTooMuchMail) {
   for (int n = 0; n < 10; ++n) {
     Json command = say(room, n);
@@ -677,6 +750,26 @@ TEST(SessionShard, WakesUpToSettleADebt) {
     while (Time::now() < deadline) std::this_thread::yield();
   }
   pool.stop();
+}
+
+// Its session asks again before it knows: it was told that it is in the room.
+TEST(SessionShard, RefusesAJoinOnTopOfOneThatFailed) {
+  BrokerFaults faults;
+  HubOptions options{.shards = 2};
+  options.faults = &faults;
+  HubFixture hub(options);
+  const std::string room = hub.id_at_home(0);
+  Client& bob = hub.connect("bob", 1);
+  hub.send(bob, join(room));
+  hub.turn(1);
+  hub.pool[0].post([&] { faults.down = false; });
+  hub.send(bob, join(room));
+  hub.turn(1);
+  faults.down = true;
+  hub.turn(0);
+  hub.settle();
+  EXPECT_EQ(bob.heard(), lines("error broker_unavailable", "error broker_unavailable"));
+  EXPECT_EQ(hub.tell(bob, join(room)), lines("joined " + room + " 0 [bob] 1", "user_joined bob " + room));
 }
 
 // A join that failed has no place in the room's numbers; the leave that crosses its answer took away another's.
