@@ -42,6 +42,14 @@ void ConnectionManager::post_event(unsigned index, TopicKind kind, const base::S
   }
 }
 
+void ConnectionManager::post_signal(SessionId session, std::shared_ptr<const std::string> json) {
+  const unsigned index = shard_of(session);
+  SessionShard* side = sessions_[index].get();
+  if (!shards_[index].try_post([side, session, json = std::move(json)] { side->signalled(session, *json); })) {
+    side->count_dropped();
+  }
+}
+
 std::string ConnectionManager::session_key(SessionId id) const {
   const std::string text = base::to_hex(id);
   unsigned char mac[EVP_MAX_MD_SIZE];

@@ -173,6 +173,8 @@ void HomeShard::detach(DetachRequest request) {
 
 // A member is told that it joined only when the subscription stands: whatever is published after that reaches it.
 void HomeShard::attach_room(std::unique_ptr<AttachRequest> request) {
+  // The session does not know yet that its join failed, and is in the room no more than before.
+  if (request->already && has_failed_join(*request)) return refuse_join(*request);
   Room& room = room_for(request->topic);
   if (room.subscription == Subscription::kStanding) return join(room, std::move(request));
   if (!room.more().waiting) room.extras->waiting = std::make_unique<Waiting>();
@@ -216,16 +218,8 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
       is_room ? join(*room, std::move(request)) : open_inbox(*user, std::move(request));
       continue;
     }
-    auto answer = std::make_unique<Attached>();
-    answer->session = request->asker.session;
-    answer->kind = request->kind;
-    answer->topic = request->topic;
-    answer->attempt = request->attempt;
-    answer->call = request->asker.call;
-    answer->error = ErrorCode::kBrokerUnavailable;
     if (is_room && !request->already) failed_joins_[request->asker.session].push_back(request->topic);
-    protocol::append_event(answer->json, protocol::ErrorEvent{.id = request->asker.id, .code = *answer->error});
-    send(std::move(answer));
+    refuse_join(*request);
   }
   if (is_room && room->sessions == 0) {
     if (position) broker_->unsubscribe(key);
@@ -239,18 +233,56 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
   }
 }
 
+void HomeShard::refuse_join(const AttachRequest& request) {
+  auto answer = std::make_unique<Attached>();
+  answer->session = request.asker.session;
+  answer->kind = request.kind;
+  answer->topic = request.topic;
+  answer->attempt = request.attempt;
+  answer->call = request.asker.call;
+  answer->heavy = request.asker.heavy;
+  answer->already = request.already;
+  answer->error = ErrorCode::kBrokerUnavailable;
+  protocol::append_event(answer->json, protocol::ErrorEvent{.id = request.asker.id, .code = *answer->error});
+  send(std::move(answer));
+}
+
+/// Its session has left before it could be told that it joined.
+void HomeShard::drop_join(const AttachRequest& request) {
+  if (request.asker.wants_answer()) return reply_error(request.asker, ErrorCode::kNotInRoom);
+  if (request.asker.heavy) reply(request.asker, {});
+}
+
 void HomeShard::join(Room& room, std::unique_ptr<AttachRequest> request) {
-  if (request->already) return answer_join(*request, {}, false);
-  const bool first = room.users.add(request->user);
+  if (request->already) return answer_join(room, *request, {});
+  const base::SharedString user = request->user;
+  const bool first = room.users.add(user);
   room.shards.add(shard_of(request->asker.session));
   ++room.sessions;
-  if (!request->since) return answer_join(*request, {}, first);
+  if (request->since) {
+    read_for_join(room, std::move(request));
+  } else {
+    answer_join(room, *request, {});
+  }
+  // Also if the stream is still being read: the session may leave before that, which is told too.
+  if (first) tell_joined_or_left(room, user, true);
+}
+
+void HomeShard::read_for_join(Room& room, std::unique_ptr<AttachRequest> request) {
+  room.more().readings.push_back({request->asker.session, request->attempt});
   // Only how far back the stream reaches is asked here; the events themselves come as a refill, by the same path that
   // serves slow readers, and the session goes live behind them without a gap or a double.
   const broker::ReadRange range{.from = broker::ReadRange::From::kSince, .seq = *request->since, .limit = 0};
   broker_->read(StreamKey{StreamKind::kRoom, room.id}, range,
-                [this, first, request = std::move(request)](const base::Result<broker::Page>& page) {
-                  answer_join(*request, recover(*request, page), first);
+                [this, request = std::move(request)](const base::Result<broker::Page>& page) {
+                  Room* still = find_room(request->topic);
+                  const bool waits =
+                      still != nullptr && still->extras &&
+                      std::erase_if(still->extras->readings, [&](const Reading& reading) {
+                        return reading.session == request->asker.session && reading.attempt == request->attempt;
+                      }) != 0;
+                  if (!waits) return drop_join(*request);
+                  answer_join(*still, *request, recover(*request, page));
                 });
 }
 
@@ -268,23 +300,21 @@ HomeShard::Recovery HomeShard::recover(const AttachRequest& request, const base:
   return recovery;
 }
 
-void HomeShard::answer_join(const AttachRequest& request, const Recovery& recovery, bool announce) {
-  Room* room = find_room(request.topic);
-  if (room == nullptr) return;  // it left while the stream was read
-  if (recovery.ahead) tell_ahead(request, room->id.view());
+void HomeShard::answer_join(const Room& room, const AttachRequest& request, const Recovery& recovery) {
+  if (recovery.ahead) tell_ahead(request, room.id.view());
   auto answer = std::make_unique<Attached>();
   answer->session = request.asker.session;
   answer->kind = TopicKind::kRoom;
-  answer->topic = room->id;
+  answer->topic = room.id;
   answer->attempt = request.attempt;
   answer->call = request.asker.call;
+  answer->heavy = request.asker.heavy;
   answer->already = request.already;
-  answer->epoch = room->position.epoch;
-  answer->seq = room->position.seq;
+  answer->epoch = room.position.epoch;
+  answer->seq = room.position.seq;
   answer->replay_after = recovery.replay_after;
-  answer->json = joined_json(*room, request, recovery.recovered);
+  answer->json = joined_json(room, request, recovery.recovered);
   send(std::move(answer));
-  if (announce) tell_joined_or_left(*room, request.user, true);
 }
 
 /// A cursor that is ahead is no way to go on, and silence would look like one.
@@ -312,6 +342,12 @@ std::string HomeShard::joined_json(const Room& room, const AttachRequest& reques
   return json;
 }
 
+bool HomeShard::has_failed_join(const AttachRequest& request) const {
+  const auto failed = failed_joins_.find(request.asker.session);
+  return failed != failed_joins_.end() &&
+         std::find(failed->second.begin(), failed->second.end(), request.topic) != failed->second.end();
+}
+
 bool HomeShard::forget_failed_join(const DetachRequest& request) {
   const auto failed = failed_joins_.find(request.session);
   if (failed == failed_joins_.end()) return false;
@@ -328,11 +364,16 @@ void HomeShard::detach_room(const DetachRequest& request) {
   if (room == nullptr) return;
   const bool waiting_for_broker = room->extras && room->extras->waiting;
   if (waiting_for_broker) {
-    // Its attach may still wait for the subscription.
+    // Its attach may still wait for the subscription, and joins that came on top of it.
     const auto erased = std::erase_if(*room->extras->waiting, [&](const auto& waiting) {
-      return waiting->asker.session == request.session && !waiting->already;
+      if (waiting->asker.session != request.session) return false;
+      drop_join(*waiting);
+      return true;
     });
     if (erased != 0) return;
+  }
+  if (room->extras) {
+    std::erase_if(room->extras->readings, [&](const Reading& reading) { return reading.session == request.session; });
   }
   room->shards.remove(shard_of(request.session));
   if (room->users.remove(request.user)) {
@@ -581,8 +622,7 @@ void HomeShard::signal(const Asker& asker, const base::SharedString& from, const
     for (const UserSession& session : user->sessions) {
       if (to_session != 0 && session.id != to_session) continue;
       ++reached;
-      manager_.post_sessions(shard_of(session.id),
-                             [id = session.id, json](SessionShard& side) { side.reply(id, 0, *json); });
+      manager_.post_signal(session.id, json);
     }
   }
   if (reached == 0) return reply_error(asker, ErrorCode::kUserOffline);
@@ -676,8 +716,8 @@ void HomeShard::append_presence(std::string& out, const base::SharedString& user
   if (user != nullptr && !user->sessions.empty()) {
     event.status = name_of(user->best());
     event.last_seen_ms = shard_.unix_ms();
-  } else if (const auto seen = last_seen_ms_.find(user_id); seen != last_seen_ms_.end()) {
-    event.last_seen_ms = seen->second;
+  } else if (const auto seen = last_seen_.find(user_id); seen != last_seen_.end()) {
+    event.last_seen_ms = seen->second.unix_ms;
   }
   protocol::append_event(out, event);
 }
@@ -706,12 +746,18 @@ void HomeShard::update_presence(User& user) {
 
 void HomeShard::remember_last_seen(const base::SharedString& user) {
   if (limits_.last_seen_max == 0) return;
-  const auto [entry, added] = last_seen_ms_.insert_or_assign(user, shard_.unix_ms());
-  if (!added) return;
-  last_seen_order_.push_back(user);
-  if (last_seen_order_.size() <= limits_.last_seen_max) return;
-  last_seen_ms_.erase(last_seen_order_.front());
-  last_seen_order_.pop_front();
+  last_seen_.insert_or_assign(user, LastSeen{shard_.unix_ms(), ++next_departure_});
+  departures_.emplace_back(next_departure_, user);
+  const auto is_stale = [this](const auto& departure) {
+    const auto seen = last_seen_.find(departure.second);
+    return seen == last_seen_.end() || seen->second.departure != departure.first;
+  };
+  while (last_seen_.size() > limits_.last_seen_max) {
+    if (!is_stale(departures_.front())) last_seen_.erase(departures_.front().second);
+    departures_.pop_front();
+  }
+  // Users who come and go would make the list grow without the table.
+  if (departures_.size() > 2 * last_seen_.size() + 16) std::erase_if(departures_, is_stale);
 }
 
 // ------------------------------------------------------------------------------------------------------------ answers
@@ -720,6 +766,12 @@ void HomeShard::reply(SessionId session, std::uint64_t call, std::string json) {
   manager_.post_sessions(shard_of(session), [session, call, json = std::move(json)](SessionShard& side) {
     side.reply(session, call, json);
   });
+}
+
+void HomeShard::reply(const Asker& asker, std::string json) {
+  manager_.post_sessions(shard_of(asker.session),
+                         [session = asker.session, call = asker.call, heavy = asker.heavy,
+                          json = std::move(json)](SessionShard& side) { side.reply(session, call, json, heavy); });
 }
 
 void HomeShard::reply_error(const Asker& asker, ErrorCode code) {

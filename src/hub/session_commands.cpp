@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <boost/container/small_vector.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 #include <charconv>
 #include <utility>
 
@@ -17,6 +18,9 @@ using protocol::ErrorCode;
 
 namespace {
 
+// Commands that are answered with much. One read may hold thousands of them, and their answers are made before any
+// bound of the out queue is looked at; so few are under way at a time.
+constexpr unsigned kMaxHeavy = 4;
 constexpr std::size_t kMaxHeldBytes = 1024 * 1024;
 
 Status status_of(std::string_view name) {
@@ -25,16 +29,51 @@ Status status_of(std::string_view name) {
 
 }  // namespace
 
-// `connected` comes first: what an eager client says with its handshake waits until its user's home shard has answered.
-void SessionShard::hold(Session& session, std::string_view text) {
-  Held& held = held_[session.id_];
-  held.bytes += text.size() + sizeof(std::string);
-  if (held.bytes > kMaxHeldBytes) return session.outbound_->close(protocol::CloseCode::kRateLimited);
-  held.texts.emplace_back(text);
+void SessionShard::receive(Session& session, std::string_view text) {
+  if (!session.attached_ || (call_ == 0 && (session.holds_ || must_wait(session)))) return hold(session, text);
+  carry_out(session, text);
 }
 
-void SessionShard::receive(Session& session, std::string_view text) {
-  if (!session.attached_) return hold(session, text);
+// `connected` comes first: what an eager client says with its handshake waits until its user's home shard has answered.
+// After that, who asks for more than it has read yet waits for its own reading.
+bool SessionShard::must_wait(const Session& session) const {
+  return session.heavy_ >= kMaxHeavy || session.outbound_->queued_bytes() >= limits_.out_queue_bytes;
+}
+
+void SessionShard::hold(Session& session, std::string_view text) {
+  if (session.closing_) return;
+  Held& held = held_[session.id_];
+  // Its transport no longer reads; this is what one read held.
+  if (held.bytes > kMaxHeldBytes) return dismiss(session, protocol::CloseCode::kRateLimited);
+  held.bytes += text.size() + sizeof(std::string);
+  held.texts.emplace_back(text);
+  if (!std::exchange(session.holds_, true)) session.outbound_->hold_input(true);
+}
+
+/// Carries out what was held, in order, as far as it need not wait. Called whenever that may have changed: a heavy
+/// answer has come, or the socket has taken all.
+void SessionShard::proceed(Session& session) {
+  while (session.attached_ && session.holds_ && !must_wait(session)) {
+    const auto found = held_.find(session.id_);
+    Held& held = found->second;
+    const std::string text = std::move(held.texts.front());
+    held.texts.pop_front();
+    held.bytes -= text.size() + sizeof(std::string);
+    if (held.texts.empty()) {
+      held_.erase(found);
+      session.holds_ = false;
+      session.outbound_->hold_input(false);
+    }
+    carry_out(session, text);
+  }
+}
+
+void SessionShard::lighten(Session& session) {
+  --session.heavy_;
+  proceed(session);
+}
+
+void SessionShard::carry_out(Session& session, std::string_view text) {
   counters_.commands.add();
   const protocol::CommandResult command = parser_.parse(text);
   if (!within_rate(session, text.size())) {
@@ -176,8 +215,12 @@ void SessionShard::end_calls(SessionId session) {
 // -------------------------------------------------------------------------------------------------------- commands
 
 void SessionShard::join_room(Session& session, const Command& command) {
-  if (join(session, command.room_id, asker_of(session, command), command.since, std::string(command.epoch))) return;
-  error(session, command.id, ErrorCode::kTooManyRooms);
+  Asker asker = asker_of(session, command);
+  const bool heavy = asker.heavy = call_ == 0;  // one request by HTTP may join many rooms
+  if (!join(session, command.room_id, std::move(asker), command.since, std::string(command.epoch))) {
+    return error(session, command.id, ErrorCode::kTooManyRooms);
+  }
+  if (heavy) ++session.heavy_;
 }
 
 bool SessionShard::join(Session& session, std::string_view room, Asker asker, std::optional<std::uint64_t> since,
@@ -274,6 +317,8 @@ void SessionShard::typing(Session& session, const Command& command, bool starts)
 }
 
 void SessionShard::presence_query(Session& session, const Command& command) {
+  // By HTTP: nobody waits there.
+  if (session.heavy_ >= kMaxHeavy) return error(session, command.id, ErrorCode::kOverloaded);
   // One message a home shard, however many users.
   boost::container::small_vector<std::vector<base::SharedString>, 8> by_home(manager_.shards().size());
   for (const std::string_view user : command.user_ids) {
@@ -287,6 +332,8 @@ void SessionShard::presence_query(Session& session, const Command& command) {
     gather->waiting = 1;
     return gathered(gather, {}, 0);
   }
+  gather->asker.heavy = true;
+  ++session.heavy_;
   for (auto& users : by_home) {
     if (users.empty()) continue;
     const base::SharedString first = users.front();
@@ -296,6 +343,16 @@ void SessionShard::presence_query(Session& session, const Command& command) {
 }
 
 void SessionShard::presence_watch(Session& session, const Command& command) {
+  // All of them or none.
+  if (session.watches_ + command.user_ids.size() > limits_.max_watches_per_session) {
+    boost::unordered_flat_set<std::string_view> added;
+    for (const std::string_view user : command.user_ids) {
+      if (find_membership(session, find_topic(TopicKind::kWatch, user)) == nullptr) added.insert(user);
+    }
+    if (session.watches_ + added.size() > limits_.max_watches_per_session) {
+      return error(session, command.id, ErrorCode::kTooManyWatches);
+    }
+  }
   for (const std::string_view user : command.user_ids) {
     Topic& topic = topic_for(TopicKind::kWatch, user);
     auto request = std::make_unique<AttachRequest>();
@@ -305,9 +362,6 @@ void SessionShard::presence_watch(Session& session, const Command& command) {
     request->user = session.user_;
     if (find_membership(session, &topic) != nullptr) {
       request->already = true;
-    } else if (session.watches_ >= limits_.max_watches_per_session) {
-      drop_if_unused(topic);
-      return error(session, command.id, ErrorCode::kTooManyWatches);
     } else {
       ++session.watches_;
       request->attempt = add_membership(session, topic).sent_seq;
@@ -349,7 +403,9 @@ void SessionShard::history(Session& session, const Command& command) {
     if (find_membership(session, topic) == nullptr) return error(session, command.id, ErrorCode::kNotInRoom);
     request.stream = {broker::StreamKind::kRoom, topic->id};
   }
+  if (session.heavy_ >= kMaxHeavy) return error(session, command.id, ErrorCode::kOverloaded);  // as presence_query
   request.asker = asker_of(session, command);
+  request.asker.heavy = true;
   request.range.limit = command.limit.value_or(protocol::kHistoryLimitDefault);
   // An answer is one message, so its size is bounded too; `more` tells that there is more.
   request.range.max_bytes = limits_.out_queue_bytes / 2;
@@ -363,7 +419,8 @@ void SessionShard::history(Session& session, const Command& command) {
   const base::SharedString id = request.stream.id;
   const bool posted = manager_.try_post_home(id, [r = std::make_unique<HistoryRequest>(std::move(request))](
                                                      HomeShard& home) mutable { home.history(std::move(r)); });
-  if (!posted) error(session, command.id, ErrorCode::kOverloaded);
+  if (!posted) return error(session, command.id, ErrorCode::kOverloaded);
+  ++session.heavy_;
 }
 
 void SessionShard::signal(Session& session, const Command& command) {

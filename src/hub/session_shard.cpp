@@ -20,6 +20,9 @@ constexpr std::size_t kMaxConflated = 256;
 constexpr std::size_t kMaxAnswersShare = 4;
 constexpr std::size_t kRefillMaxBytes = 128 * 1024;
 constexpr std::int64_t kRefillRetryMs = 1'000;
+// Pages asked for at a time. When a shard's mailbox was full all its members are behind at once, and a page for each of
+// them would answer overload with more load.
+constexpr std::size_t kMaxRefills = 64;
 
 std::size_t index_of(TopicKind kind) { return static_cast<std::size_t>(kind); }
 
@@ -35,6 +38,7 @@ SessionShard::SessionShard(ConnectionManager& manager, runtime::Shard& shard)
   shard_.set_before_flush([this] {
     seal_all();
     if (!continuing_.empty()) continue_refills();
+    if (!awaiting_refill_.empty()) start_waiting_refills();
     if (has_debts_.load(std::memory_order_relaxed)) settle_debts();
   });
 }
@@ -56,7 +60,7 @@ Session& SessionShard::open(base::SharedString user, Framing framing, Outbound& 
     slot = free_slots_.back();
     free_slots_.pop_back();
   }
-  assert(slot <= 0xffffff);
+  assert(slot <= 0xffffff);  // max_sessions has a maximum well below
   const SessionId id = static_cast<SessionId>(shard_.index()) << 56 | static_cast<SessionId>(slot) << 32 |
                        ((base::random_u64() & 0xffffffff) | 1);
   sessions_[slot] = std::make_unique<Session>(*this, id, std::move(user), framing, outbound);
@@ -101,7 +105,7 @@ void SessionShard::close(Session& session) {
     }
     drop_membership(session, membership);
   }
-  if (!session.attached_) held_.erase(session.id_);
+  if (!held_.empty()) held_.erase(session.id_);
   if (!resuming_.empty()) resuming_.erase(session.id_);
   if (!calls_.empty()) end_calls(session.id_);
   counters_.sessions.sub();
@@ -223,13 +227,23 @@ void SessionShard::lag_all(Topic& topic) {
 }
 
 void SessionShard::attached(const Attached& answer) {
-  Session* found = find_session(answer.session);
-  if (found == nullptr) return;  // it went meanwhile, and its detach followed its attach
-  Session& session = *found;
-  if (answer.refused) {
-    session.outbound_->close(protocol::CloseCode::kTooManySessions);
-    return;
+  Session* session = find_session(answer.session);
+  if (session == nullptr) return;  // it went meanwhile, and its detach followed its attach
+  const bool was_attached = session->attached_;
+  take_attached(*session, answer);
+  if (answer.heavy) --session->heavy_;
+  if (session->attached_ && !was_attached) {
+    const auto held = held_.find(session->id_);
+    if (held == held_.end()) return;
+    const std::unique_ptr<Resume> resume = std::move(held->second.resume);
+    if (!session->holds_) held_.erase(held);
+    if (resume) join_resumed(*session, *resume);
   }
+  proceed(*session);
+}
+
+void SessionShard::take_attached(Session& session, const Attached& answer) {
+  if (answer.refused) return dismiss(session, protocol::CloseCode::kTooManySessions);
   if (!answer.json.empty()) {
     if (answer.call != 0) record_answer(answer.call, answer.json);
     // Also in the stream: `joined` comes before the room's first event there too.
@@ -242,7 +256,7 @@ void SessionShard::attached(const Attached& answer) {
   }
   if (answer.error) {
     if (answer.kind == TopicKind::kWatch) --session.watches_;
-    if (answer.kind == TopicKind::kInbox) session.outbound_->close(protocol::CloseCode::kInternalError);
+    if (answer.kind == TopicKind::kInbox) dismiss(session, protocol::CloseCode::kInternalError);
     if (answer.kind == TopicKind::kRoom) {  // a leave for each join, also a failed one
       manager_.post_home(answer.topic, [request = DetachRequest{session.id_, answer.kind, answer.topic, session.user_}](
                                            HomeShard& home) mutable { home.detach(std::move(request)); });
@@ -263,8 +277,7 @@ void SessionShard::attached(const Attached& answer) {
   advance(topic, answer.seq);  // others were not sent it if the mailbox was full
   // A session that is behind already is in no state to take part live: it goes on where its refill will start.
   const bool behind = session.pressure_ && session.pressure_->marked;
-  const bool now_attached = answer.kind == TopicKind::kInbox;
-  if (now_attached) session.attached_ = true;
+  if (answer.kind == TopicKind::kInbox) session.attached_ = true;
   const bool owes = answer.replay_after || answer.seq < topic.last_seq;
   const bool live = answer.kind == TopicKind::kWatch || (!owes && !behind);
   add_member(session, *membership, live);
@@ -272,13 +285,6 @@ void SessionShard::attached(const Attached& answer) {
     membership->sent_seq = answer.replay_after.value_or(answer.seq);
     if (!behind) refill_next(session);
   }
-  if (!now_attached) return;
-  const auto held = held_.find(session.id_);
-  if (held == held_.end()) return;
-  const Held first = std::move(held->second);
-  held_.erase(held);
-  if (first.resume) join_resumed(session, *first.resume);
-  for (const std::string& text : first.texts) receive(session, text);
 }
 
 // ------------------------------------------------------------------------------------- connections that come and go
@@ -470,18 +476,39 @@ void SessionShard::seal_all() {
 }
 
 void SessionShard::send(Session& session, std::string_view json) {
-  // Answers are not in any stream, so they cannot give way to a mark; who asks much and reads nothing has to go.
-  if (session.outbound_->queued_bytes() > kMaxAnswersShare * limits_.out_queue_bytes) {
+  if (session.closing_) return;
+  // Answers are not in any stream, so they cannot give way to a mark; who asks much and reads nothing has to go. Before
+  // its socket has been tried nobody knows who that is.
+  if (session.outbound_->is_blocked() &&
+      session.outbound_->queued_bytes() > kMaxAnswersShare * limits_.out_queue_bytes) {
     counters_.slow_closed.add();
-    session.outbound_->close(protocol::CloseCode::kSlowConsumer);
-    return;
+    return dismiss(session, protocol::CloseCode::kSlowConsumer);
   }
   session.outbound_->send(json);
 }
 
-void SessionShard::reply(SessionId session, std::uint64_t call, std::string_view json) {
-  if (call != 0) return record_answer(call, json);
-  if (Session* found = find_session(session)) send(*found, json);
+/// Says `code`, once, and hears the session no more; it ends when its transport says so.
+void SessionShard::dismiss(Session& session, protocol::CloseCode code) {
+  session.closing_ = true;
+  session.holds_ = false;
+  held_.erase(session.id_);
+  session.outbound_->close(code);
+}
+
+void SessionShard::reply(SessionId id, std::uint64_t call, std::string_view json, bool heavy) {
+  if (call != 0 && !json.empty()) record_answer(call, json);
+  Session* session = find_session(id);
+  if (session == nullptr) return;
+  if (call == 0 && !json.empty()) send(*session, json);
+  if (heavy) lighten(*session);
+}
+
+void SessionShard::signalled(SessionId id, std::string_view json) {
+  Session* session = find_session(id);
+  if (session == nullptr) return;
+  const bool slow = session->pressure_ && !session->pressure_->suspended;
+  if (slow || session->outbound_->queued_bytes() > limits_.out_queue_bytes) return counters_.ephemera_dropped.add();
+  send(*session, json);
 }
 
 void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count) {
@@ -494,10 +521,13 @@ void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_v
     send(*found, json_events.substr(0, end));
     json_events.remove_prefix(end == std::string_view::npos ? json_events.size() : end + 1);
   }
-  if (--gather->waiting != 0 || !gather->asker.wants_answer()) return;
+  if (--gather->waiting != 0) return;
+  const Asker& asker = gather->asker;
   scratch_.clear();
-  protocol::append_event(scratch_, protocol::AckEvent{.id = gather->asker.id, .count = gather->count});
-  reply(found->id_, gather->asker.call, scratch_);
+  if (asker.wants_answer()) {
+    protocol::append_event(scratch_, protocol::AckEvent{.id = asker.id, .count = gather->count});
+  }
+  reply(asker.session, asker.call, scratch_, asker.heavy);
 }
 
 // --------------------------------------------------------------------------------------------------------- pressure
@@ -551,9 +581,11 @@ void SessionShard::on_drained(Session& session) {
     for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
   }
   refill_next(session);
+  proceed(session);
 }
 
 void SessionShard::on_grace_over(Pressure& pressure) {
+  if (pressure.session->closing_) return;
   const std::int64_t idle_ms = shard_.now_ms() - pressure.progress_ms;
   if (!pressure.marked || idle_ms < limits_.slow_consumer_grace_ms) {
     const std::int64_t wait_ms = pressure.marked ? limits_.slow_consumer_grace_ms - idle_ms : 0;
@@ -561,19 +593,40 @@ void SessionShard::on_grace_over(Pressure& pressure) {
     return;
   }
   counters_.slow_closed.add();
-  pressure.session->outbound_->close(protocol::CloseCode::kSlowConsumer);
+  dismiss(*pressure.session, protocol::CloseCode::kSlowConsumer);
 }
 
-void SessionShard::refill_next(Session& session, std::size_t first) {
-  if (session.is_suspended()) return;
+Membership* SessionShard::next_to_refill(Session& session, std::size_t first) {
+  if (session.is_suspended()) return nullptr;
   auto& all = session.memberships_;
   Membership* next = nullptr;
   for (std::size_t i = 0; i < all.size(); ++i) {
     Membership& membership = all[(first + i) % all.size()];
-    if (membership.state == Membership::State::kRefilling) return;
+    if (membership.state == Membership::State::kRefilling) return nullptr;
     if (membership.state == Membership::State::kLagging && next == nullptr) next = &membership;
   }
-  if (next != nullptr) request_refill(session, *next);
+  return next;
+}
+
+void SessionShard::refill_next(Session& session, std::size_t first) {
+  if (session.awaits_refill_) return;
+  Membership* next = next_to_refill(session, first);
+  if (next == nullptr) return;
+  if (refills_under_way_ < kMaxRefills && awaiting_refill_.empty()) return request_refill(session, *next);
+  session.awaits_refill_ = true;
+  awaiting_refill_.emplace_back(session.id_, first);
+}
+
+void SessionShard::start_waiting_refills() {
+  while (refills_under_way_ < kMaxRefills && !awaiting_refill_.empty()) {
+    const auto [id, first] = awaiting_refill_.front();
+    awaiting_refill_.pop_front();
+    Session* session = find_session(id);
+    if (session == nullptr) continue;
+    session->awaits_refill_ = false;
+    if (session->outbound_->is_blocked()) continue;  // on_drained goes on
+    if (Membership* next = next_to_refill(*session, first)) request_refill(*session, *next);
+  }
 }
 
 // A page a turn, with its flush between them: however long a stream is, a session holds no more of it than its socket
@@ -596,18 +649,21 @@ void SessionShard::retry_refills() {
 
 void SessionShard::request_refill(Session& session, Membership& membership) {
   membership.state = Membership::State::kRefilling;
+  ++refills_under_way_;
   const RefillRequest request{session.id_, membership.topic->kind, membership.topic->id, membership.sent_seq,
                               std::min(kRefillMaxBytes, std::max<std::size_t>(limits_.out_queue_bytes / 4, 1))};
   manager_.post_home(request.topic, [request](HomeShard& home) { home.refill(request); });
 }
 
 void SessionShard::refilled(const Refilled& answer) {
+  --refills_under_way_;
   Session* found = find_session(answer.session);
   if (found == nullptr) return;
   Session& session = *found;
   Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic));
   if (membership == nullptr || membership->state != Membership::State::kRefilling ||
       membership->sent_seq != answer.after_seq) {
+    continuing_.emplace_back(session.id_, 0);  // it left meanwhile, but others may have waited for this page
     return;
   }
   Topic& topic = *membership->topic;
@@ -647,10 +703,13 @@ void SessionShard::refilled(const Refilled& answer) {
 }
 
 void SessionShard::owe(TopicKind kind, const base::SharedString& id, std::uint64_t seq) {
-  const std::lock_guard lock(debts_mutex_);
-  std::uint64_t& owed = debts_[index_of(kind)][id];
-  owed = std::max(owed, seq);
-  has_debts_.store(true, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock(debts_mutex_);
+    std::uint64_t& owed = debts_[index_of(kind)][id];
+    owed = std::max(owed, seq);
+    if (has_debts_.exchange(true, std::memory_order_relaxed)) return;
+  }
+  shard_.post([] {});  // the mail that filled its mailbox may be done with, and it asleep
 }
 
 void SessionShard::settle_debts() {

@@ -69,6 +69,13 @@ bool is_usable_id(const JsonValue& value) {
   return value.kind == JsonKind::kNumber && value.raw.size() <= kCommandIdMaxBytes;
 }
 
+/// Whether the value was read to its end: of `01` only the 0 has been seen when the text turns out to be bad.
+bool is_whole(const JsonValue& value, std::string_view text) {
+  const auto end = static_cast<size_t>(value.raw.data() + value.raw.size() - text.data());
+  const size_t next = text.find_first_not_of(" \t\r\n", end);
+  return next != std::string_view::npos && (text[next] == ',' || text[next] == '}');
+}
+
 bool take_uint(const JsonValue& value, std::optional<uint64_t>& out) {
   if (value.kind == JsonKind::kNumber) out = parse_uint64(value.raw);
   return out.has_value();
@@ -176,12 +183,12 @@ CommandResult CommandParser::parse(std::string_view text) {
 
   const JsonValue& id = values_[index(Field::kId)];
   const bool has_id = (seen & bit(Field::kId)) != 0 && id.kind != JsonKind::kNull;
-  if (has_id && is_usable_id(id)) command_.id = id.raw;
+  if (has_id && is_usable_id(id) && (well_formed || is_whole(id, text))) command_.id = id.raw;
   if (!well_formed) return fail(ErrorCode::kBadJson);
   if (has_id && command_.id.empty()) return fail(ErrorCode::kBadField, "id");
 
-  if ((seen & bit(Field::kType)) == 0) return fail(ErrorCode::kMissingField, "type");
   const JsonValue& type = values_[index(Field::kType)];
+  if ((seen & bit(Field::kType)) == 0 || type.kind == JsonKind::kNull) return fail(ErrorCode::kMissingField, "type");
   if (type.kind != JsonKind::kString) return fail(ErrorCode::kBadField, "type");
   std::string_view name;
   const size_t command = take_text(type, 64, name) ? kCommandIndex.find(name) : kCommands.size();

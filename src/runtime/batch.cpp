@@ -9,13 +9,15 @@ BatchPool::~BatchPool() {
 }
 
 BatchRef BatchPool::acquire() {
-  if (free_.empty()) {
-    auto* batch = new Batch;
-    batch->pool = this;
-    return BatchRef(batch);
-  }
+  if (free_.empty()) return acquire_small();
   Batch* batch = free_.back();
   free_.pop_back();
+  return BatchRef(batch);
+}
+
+BatchRef BatchPool::acquire_small() {
+  auto* batch = new Batch;
+  batch->pool = this;
   return BatchRef(batch);
 }
 

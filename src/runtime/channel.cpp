@@ -92,10 +92,11 @@ void Channel::flush() {
   if (fd_ >= 0 && !blocked_ && !queue_.empty()) on_flush();
   dirty_ = false;
   if (fd_ < 0 || queue_.empty()) return;
-  queue_.settle();
   if (blocked_) {
+    queue_.settle_waiting(shard_.batches());
     on_blocked();  // only EPOLLOUT says that trying again makes sense; before, it would burn a system call a turn
   } else {
+    queue_.settle();
     send_queued();
   }
 }
@@ -140,7 +141,10 @@ void Channel::send_queued() {
   }
   if (full) {
     const bool was_blocked = std::exchange(blocked_, true);
-    if (!was_blocked) update_interest();
+    if (!was_blocked) {
+      update_interest();
+      queue_.unpin(shard_.batches());
+    }
     if (progress && was_blocked) on_progress();
     if (!closed_) on_blocked();
     return;

@@ -10,6 +10,9 @@ namespace {
 // An offset is 31 bits; a private batch stops growing long before.
 constexpr std::size_t kMaxOwnBatchBytes = 1024 * 1024;
 constexpr std::size_t kCompactAt = 64;
+// What a waiting slice may keep alive: copying costs no more than its bytes, which are few then.
+constexpr std::size_t kSmallSliceBytes = 1024;
+constexpr std::size_t kMaxPinned = 16;  // times its own size
 }  // namespace
 
 OutQueue::Slice* OutQueue::back() {
@@ -51,6 +54,57 @@ void OutQueue::settle() {
   if (!rest_) return;
   for (std::size_t i = std::max(rest_->settled, rest_->head); i < rest_->slices.size(); ++i) settle(rest_->slices[i]);
   rest_->settled = rest_->slices.size();
+}
+
+void OutQueue::settle_waiting(BatchPool& pool) {
+  if (first_.batch) {
+    settle(first_);
+    // Also a batch of its own: it may have shrunk to its last bytes.
+    if (first_.batch->bytes.capacity() > kMaxPinned * first_.size() + kSmallSliceBytes) make_own(first_, pool);
+  }
+  if (!rest_) return;
+  auto& slices = rest_->slices;
+  std::size_t kept = std::max(rest_->settled, rest_->head);
+  for (std::size_t i = kept; i < slices.size(); ++i) {
+    settle(slices[i]);
+    if (move_behind(kept == rest_->head ? first_ : slices[kept - 1], slices[i], pool)) continue;
+    if (kept != i) slices[kept] = std::move(slices[i]);
+    ++kept;
+  }
+  slices.resize(kept);
+  rest_->settled = kept;
+  if (kept == rest_->head) rest_.reset();
+}
+
+void OutQueue::unpin(BatchPool& pool) {
+  if (rest_) rest_->settled = rest_->head;
+  settle_waiting(pool);
+}
+
+/// True when the slice's bytes are in the batch of the one before it now.
+bool OutQueue::move_behind(Slice& before, Slice& slice, BatchPool& pool) {
+  const std::size_t size = slice.size();
+  if (size == 0) return true;
+  if (size > kSmallSliceBytes && size * kMaxPinned >= slice.batch->bytes.capacity()) return false;
+  // What is sent in part stays a slice by itself: it is all that drop_unsent keeps.
+  const bool sent_in_part = &before == &first_ && mid_slice_;
+  if (before.own == 0 || sent_in_part || before.batch->bytes.size() + size > kMaxOwnBatchBytes) {
+    make_own(slice, pool);
+    return false;
+  }
+  before.batch->bytes.append(slice.batch->bytes, slice.begin, size);
+  before.end += static_cast<std::uint32_t>(size);
+  return true;
+}
+
+void OutQueue::make_own(Slice& slice, BatchPool& pool) {
+  BatchRef own = pool.acquire_small();
+  own->bytes.assign(slice.batch->bytes, slice.begin, slice.size());
+  const std::uint32_t size = slice.size();
+  slice.batch = std::move(own);
+  slice.begin = 0;
+  slice.end = size;
+  slice.own = 1;
 }
 
 void OutQueue::close(Slice& slice, const Batch* batch) {

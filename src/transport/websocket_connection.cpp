@@ -30,7 +30,9 @@ class WebSocketConnection::Sink final : public protocol::FrameSink {
   }
   bool on_pong(std::string_view) override { return true; }
   bool on_close(std::uint16_t code, std::string_view) override {
-    // Section 5.5.1: a close is answered with a close, typically of the same code.
+    // Section 5.5.1: a close is answered with a close, typically of the same code. Its user is gone now, not when TCP
+    // has come to its end.
+    connection_.end_session();
     connection_.fail(code, {});
     return false;
   }
@@ -47,7 +49,9 @@ WebSocketConnection::WebSocketConnection(TransportConnection& from, bool deflate
       &transport().context().manager.sessions(shard()).open(wanted->user, framing, *this, std::move(wanted->resume));
 }
 
-WebSocketConnection::~WebSocketConnection() {
+WebSocketConnection::~WebSocketConnection() { end_session(); }
+
+void WebSocketConnection::end_session() {
   if (session_ != nullptr) std::exchange(session_, nullptr)->closed();
 }
 
@@ -144,8 +148,13 @@ void WebSocketConnection::on_progress() {
 
 void WebSocketConnection::on_drained() {
   silent_heartbeats_ = 0;
-  if (std::exchange(reading_paused_, false)) set_reading(true);
+  if (std::exchange(reading_paused_, false)) set_reading(is_reading());
   if (session_ != nullptr) session_->drained();
+}
+
+void WebSocketConnection::hold_input(bool on) {
+  input_held_ = on;
+  if (!is_closing()) set_reading(is_reading());
 }
 
 void WebSocketConnection::on_timer() {
@@ -156,14 +165,12 @@ void WebSocketConnection::on_timer() {
   if (acknowledged != 0 && before != 0 && acknowledged != before) silent_heartbeats_ = 0;
   if (silent_heartbeats_ >= kMaxSilentHeartbeats) return close(CloseCode::kHeartbeatTimeout);
   // While we do not read, silence proves nothing; the slow consumer's grace decides then.
-  if (!reading_paused_) ++silent_heartbeats_;
+  if (is_reading()) ++silent_heartbeats_;
   if (!Channel::is_blocked()) send_frame(Opcode::kPing, {});
   arm_timer(transport().options().heartbeat_ms);
 }
 
-void WebSocketConnection::on_closed() {
-  if (session_ != nullptr) std::exchange(session_, nullptr)->closed();
-}
+void WebSocketConnection::on_closed() { end_session(); }
 
 void WebSocketConnection::on_stop() { close(CloseCode::kGoingAway); }
 

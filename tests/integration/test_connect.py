@@ -98,6 +98,19 @@ class Connect(Case):
                 self.assertEqual([json.loads(raw.read_frame()[1])["type"] for _ in range(2)], ["connected", "pong"])
 
 
+class PeerCloses(Case):
+    settings = ("--close-timeout", "60s")
+
+    async def test_a_session_ends_with_its_close_frame_not_with_tcp(self):
+        ann = await self.client("ann")
+        await ann.ok(type="presence_watch", user_ids=[self.user("bob")])
+        with RawSocket(self.server) as raw:
+            raw.upgrade("/ws/" + quoted(self.user("bob")))
+            await ann.expect("presence", user_id=self.user("bob"), status="online")
+            raw.frame(8, b"\x03\xe8")
+            await ann.expect("presence", user_id=self.user("bob"), status="offline")
+
+
 class SessionLimits(Case):
     settings = ("--max-sessions-per-user", "2")
 

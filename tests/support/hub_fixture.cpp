@@ -115,6 +115,7 @@ void FakeOutbound::send(std::string_view json) {
   std::string frame;
   framer_.append(frame, framing_, json);
   queue_.append(frame, shard_.batches());
+  most_queued = std::max(most_queued, queue_.bytes());
 }
 
 void FakeOutbound::close(protocol::CloseCode code) {
@@ -126,7 +127,8 @@ void FakeOutbound::close(protocol::CloseCode code) {
 
 void FakeOutbound::flush(hub::Session& session) {
   if (queue_.empty()) return;
-  queue_.settle();
+  blocked_ ? queue_.settle_waiting(shard_.batches()) : queue_.settle();
+  most_queued = std::max(most_queued, queue_.bytes());
   if (blocked_) {
     session.blocked();
   } else {
@@ -165,9 +167,10 @@ void FakeOutbound::transmit(hub::Session& session) {
   decode();
   const bool was_blocked = std::exchange(blocked_, !queue_.empty());
   if (blocked_) {
+    if (!was_blocked) queue_.unpin(shard_.batches());
     if (progress && was_blocked) session.progressed();
     session.blocked();
-  } else if (was_blocked) {
+  } else if (was_blocked || input_held) {
     session.drained();
   }
 }

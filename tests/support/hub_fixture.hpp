@@ -51,6 +51,10 @@ class FakeOutbound final : public hub::Outbound {
   void cut(const runtime::Batch* batch) override { queue_.close_open_slice(batch); }
   void send(std::string_view json) override;
   void close(protocol::CloseCode code) override;
+  void hold_input(bool on) override {
+    input_held = on;
+    times_held += on ? 1 : 0;
+  }
   std::size_t queued_bytes() const override { return queue_.bytes(); }
   bool is_blocked() const override { return blocked_; }
 
@@ -68,6 +72,9 @@ class FakeOutbound final : public hub::Outbound {
   std::size_t calls = 0;
   std::size_t deliver_calls = 0;
   std::size_t compressed_frames = 0;
+  std::size_t most_queued = 0;  ///< bytes, ever
+  std::size_t times_held = 0;
+  bool input_held = false;
 
   static constexpr std::size_t kNoEnd = std::numeric_limits<std::size_t>::max();
 

@@ -36,7 +36,8 @@ struct Publication {
   std::string body;
   std::string dedupe_key;    ///< empty: never a duplicate
   std::int64_t unix_ms = 0;  ///< when it was published
-  /// Session that already knows (the sender's own, in the copy for its other sessions); 0: none. Carried, not kept.
+  /// Session that already knows (the sender's own, in the copy for its other sessions); 0: none. Kept with
+  /// the event, for what is read back is not sent to that session either.
   std::uint64_t exclude_session = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "hubbub/broker/broker.hpp"
@@ -62,6 +63,9 @@ class ConnectionManager {
   /// Sends an event to the members of a topic on shard `index`. When its mailbox is full the event is not lost but
   /// owed: the members read it from the stream (kept), or it is dropped and counted (ephemeral). [home shard]
   void post_event(unsigned index, TopicKind kind, const base::SharedString& topic, const EventRef& event);
+  /// Sends `json`, an event that is not kept, to one session; dropped and counted when its shard has more mail than it
+  /// may. [home shard]
+  void post_signal(SessionId session, std::shared_ptr<const std::string> json);
   unsigned home_index(const base::SharedString& id) const { return shards_.home_of(id.hash()); }
 
   /// Unguessable, derived from the id by a secret of this process, so that it costs a session nothing to keep.

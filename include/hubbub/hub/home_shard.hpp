@@ -75,8 +75,13 @@ class HomeShard final : public broker::BrokerSink {
   };
   enum class Subscription : std::uint8_t { kNone, kPending, kStanding };
   using Waiting = std::vector<std::unique_ptr<AttachRequest>>;
+  struct Reading {
+    SessionId session;
+    std::uint64_t attempt;
+  };
   struct RoomExtras {
     std::vector<std::unique_ptr<TypingEntry>> typing;
+    std::vector<Reading> readings;            // joins that wait for what their stream says of `since`
     std::unique_ptr<CountTimer> count_timer;  // a room above room_announce_max: its count is due
     std::unique_ptr<Waiting> waiting;         // for the subscription to stand
   };
@@ -131,12 +136,16 @@ class HomeShard final : public broker::BrokerSink {
   };
   void tell_ahead(const AttachRequest& request, std::string_view room_id);
   static Recovery recover(const AttachRequest& request, const base::Result<broker::Page>& page);
-  void answer_join(const AttachRequest& request, const Recovery& recovery, bool announce);
+  void read_for_join(Room& room, std::unique_ptr<AttachRequest> request);
+  void answer_join(const Room& room, const AttachRequest& request, const Recovery& recovery);
+  void refuse_join(const AttachRequest& request);
+  void drop_join(const AttachRequest& request);
   void open_inbox(User& user, std::unique_ptr<AttachRequest> request);
   void answer_inbox(const AttachRequest& request, const Recovery& recovery);
   void detach_room(const DetachRequest& request);
   void detach_inbox(const DetachRequest& request);
   void detach_watch(const DetachRequest& request);
+  bool has_failed_join(const AttachRequest& request) const;
   bool forget_failed_join(const DetachRequest& request);
   void subscribed(const broker::StreamKey& key, base::Result<broker::Position> position);
   void answer_publish(const PublishRequest& request, const base::Result<broker::Published>& result,
@@ -158,24 +167,29 @@ class HomeShard final : public broker::BrokerSink {
   void broadcast(const Room& room, const EventRef& event);
   void drop_room(Room& room);
   void reply(SessionId session, std::uint64_t call, std::string json);
-  void reply(const Asker& asker, std::string json) { reply(asker.session, asker.call, std::move(json)); }
+  void reply(const Asker& asker, std::string json);
   void reply_error(const Asker& asker, protocol::ErrorCode code);
   void send(std::unique_ptr<Attached> answer);
 
   ConnectionManager& manager_;
   runtime::Shard& shard_;
   const Limits& limits_;
-  std::unique_ptr<broker::Broker> broker_;
   ById<Room> rooms_;
   ById<User> users_;
-  boost::unordered_flat_map<base::SharedString, std::int64_t, base::SharedStringHash, base::SharedStringEqual>
-      last_seen_ms_;
-  std::deque<base::SharedString> last_seen_order_;
+  struct LastSeen {
+    std::int64_t unix_ms;
+    std::uint64_t departure;
+  };
+  boost::unordered_flat_map<base::SharedString, LastSeen, base::SharedStringHash, base::SharedStringEqual> last_seen_;
+  /// Longest gone first. Of a user who has left again since, an entry is stale.
+  std::deque<std::pair<std::uint64_t, base::SharedString>> departures_;
+  std::uint64_t next_departure_ = 0;
   /// Joins that failed, until the leave that follows each of them: it must take nobody's place in the room.
   boost::unordered_flat_map<SessionId, std::vector<base::SharedString>> failed_joins_;
   struct SweepTimer : base::Timer {
     HomeShard* home = nullptr;
   } sweep_timer_;
+  std::unique_ptr<broker::Broker> broker_;  // last, so first to go: it may still call back into all else
 };
 
 }  // namespace hubbub::hub

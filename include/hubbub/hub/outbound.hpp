@@ -21,6 +21,9 @@ class Outbound {
   virtual void send(std::string_view json) = 0;
   /// Drops what was not begun, says `code` and closes.
   virtual void close(protocol::CloseCode code) = 0;
+  /// Takes no more from the client until it is told to go on: its session has enough to answer. May be ignored where
+  /// commands do not come by the connection that is written to.
+  virtual void hold_input(bool on) = 0;
   virtual std::size_t queued_bytes() const = 0;
   virtual bool is_blocked() const = 0;
 

@@ -21,6 +21,7 @@ struct Asker {
   SessionId session = 0;
   std::string id{};
   std::uint64_t call = 0;
+  bool heavy = false;  ///< counted in its session until it is answered: each must be, also if with nothing
   bool wants_answer() const { return !id.empty() || call != 0; }
 };
 
@@ -44,6 +45,7 @@ struct Attached {
   base::SharedString topic;
   std::uint64_t attempt = 0;
   std::uint64_t call = 0;  ///< of the asker
+  bool heavy = false;      ///< of the asker
   bool already = false;
   bool refused = false;                         ///< kInbox: max_sessions_per_user
   std::uint64_t epoch = 0;                      ///< of the stream

@@ -103,7 +103,11 @@ class Session {
   base::TokenBucket bytes_;
   std::uint32_t watches_ = 0;
   Framing framing_;
-  bool attached_ = false;  // its user's home shard knows of it, and `connected` has been sent
+  std::uint32_t heavy_ = 0;     // commands under way whose answers are large
+  bool holds_ = false;          // commands wait for their turn
+  bool closing_ = false;        // its transport has been told to close
+  bool awaits_refill_ = false;  // in its shard's list
+  bool attached_ = false;       // its user's home shard knows of it, and `connected` has been sent
 };
 
 }  // namespace hubbub::hub

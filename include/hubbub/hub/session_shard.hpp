@@ -4,6 +4,7 @@
 #include <atomic>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -57,8 +58,11 @@ class SessionShard {
   void attached(const Attached& answer);
   /// Fans an event out to the members of a topic. HOT PATH
   void deliver(TopicKind kind, const base::SharedString& id, const EventRef& event);
-  /// The answer to what `call` (0: the session's stream) asked.
-  void reply(SessionId session, std::uint64_t call, std::string_view json);
+  /// The answer to what `call` (0: the session's stream) asked; empty: there is none to give. `heavy` as the asker's.
+  void reply(SessionId session, std::uint64_t call, std::string_view json, bool heavy = false);
+  /// What another user sends to this session alone, kept nowhere: dropped when the session is slow, for whoever sends
+  /// it must not be able to have it closed.
+  void signalled(SessionId session, std::string_view json);
   void refilled(const Refilled& answer);
   /// A part of an answer that several home shards give; the last makes the ack.
   void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count);
@@ -74,7 +78,11 @@ class SessionShard {
 
   // Commands.
   void receive(Session& session, std::string_view text);
+  bool must_wait(const Session& session) const;
   void hold(Session& session, std::string_view text);
+  void proceed(Session& session);
+  void lighten(Session& session);
+  void carry_out(Session& session, std::string_view text);
   void execute(Session& session, const protocol::Command& command);
   void join_room(Session& session, const protocol::Command& command);
   void leave_room(Session& session, const protocol::Command& command);
@@ -101,6 +109,7 @@ class SessionShard {
   void resume(Session& session, const protocol::Cursor* cursor, bool announce);
   void rewind(Session& session, Membership& membership, const protocol::Cursor& cursor);
   void append_cursor(const Session& session, std::uint64_t key_tag, std::string& out);
+  void take_attached(Session& session, const Attached& answer);
   void join_resumed(Session& session, const Resume& resume);
   bool join(Session& session, std::string_view room, Asker asker, std::optional<std::uint64_t> since,
             std::string epoch);
@@ -135,11 +144,14 @@ class SessionShard {
   /// Asks for the next page that the session owes, unless one is on its way: one at a time bounds what a session that
   /// is behind in many rooms can draw in.
   void refill_next(Session& session, std::size_t first = 0);
+  Membership* next_to_refill(Session& session, std::size_t first);
   void advance(Topic& topic, std::uint64_t seq);
   void lag_all(Topic& topic);
   void continue_refills();
+  void start_waiting_refills();
   void retry_refills();
   void settle_debts();
+  void dismiss(Session& session, protocol::CloseCode code);
   void close(Session& session);
 
   ConnectionManager& manager_;
@@ -153,11 +165,11 @@ class SessionShard {
   std::array<ById<Topic>, kTopicKindCount> topics_;
   std::vector<Topic*> open_topics_;
   struct Held {
-    std::vector<std::string> texts;
+    std::deque<std::string> texts;
     std::size_t bytes = 0;
     std::unique_ptr<Resume> resume;
   };
-  boost::unordered_flat_map<SessionId, Held> held_;  // said by sessions that are not attached yet
+  boost::unordered_flat_map<SessionId, Held> held_;  // what sessions have said that must wait
   // Streams of a cursor whose joins are under way: what the session's own cursor has to say of them until then.
   boost::unordered_flat_map<SessionId, std::vector<protocol::CursorEntry>> resuming_;
   static constexpr unsigned kCallIndexBits = 16;
@@ -174,8 +186,11 @@ class SessionShard {
   struct RetryTimer : base::Timer {
     SessionShard* side = nullptr;
   } retry_timer_;
-  std::vector<SessionId> retries_;                             // sessions whose refill failed: the broker is away
-  std::vector<std::pair<SessionId, std::size_t>> continuing_;  // got a page in this turn; where to look for the next
+  std::vector<SessionId> retries_;                     // sessions whose refill failed: the broker is away
+  using RefillOf = std::pair<SessionId, std::size_t>;  // and where among its memberships to look first
+  std::vector<RefillOf> continuing_;                   // got a page in this turn
+  std::deque<RefillOf> awaiting_refill_;               // each session at most once
+  std::size_t refills_under_way_ = 0;                  // each is answered exactly once
   std::uint64_t next_attempt_ = 1;
   std::string scratch_;
   std::string cursor_text_;

@@ -26,15 +26,21 @@ class UserCounts {
   void for_some(std::size_t max, F&& f) const {
     if (many_ && !many_->index.empty()) {
       for (const auto& [user, count] : many_->index) {
-        if (max-- == 0) return;
+        if (max == 0) return;
+        --max;
         f(user);
       }
       return;
     }
-    if (first_count_ != 0 && max-- != 0) f(first_);
+    if (max == 0) return;
+    if (first_count_ != 0) {
+      --max;
+      f(first_);
+    }
     if (!many_) return;
     for (const auto& [user, count] : many_->list) {
-      if (max-- == 0) return;
+      if (max == 0) return;
+      --max;
       f(user);
     }
   }

@@ -209,7 +209,7 @@ inline constexpr std::array kCommonFields = {
 inline constexpr std::array kCommands = {
     CommandSpec{CommandType::kJoinRoom, "join_room", fields::kJoinRoom,
                 "`joined`, then with `since` the `message`s missed",
-                "Join a room. Joining again is no error: `joined` says `already`."},
+                "Join a room. Joining again is no error: `joined` says `already`, and `since` is ignored."},
     CommandSpec{CommandType::kLeaveRoom, "leave_room", fields::kLeaveRoom, "`ack` with `room_id`, or `not_in_room`",
                 "Leave a room."},
     CommandSpec{CommandType::kRoomMessage, "room_message", fields::kRoomMessage,

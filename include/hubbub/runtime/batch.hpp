@@ -54,6 +54,8 @@ class BatchPool {
   BatchPool& operator=(const BatchPool&) = delete;
   ~BatchPool();
   BatchRef acquire();
+  /// One without spare capacity, for what may stay for long.
+  BatchRef acquire_small();
 
  private:
   friend class BatchRef;

@@ -33,6 +33,11 @@ class OutQueue {
 
   /// Fixes open ends: the turn's batches are complete.
   void settle();
+  /// As settle, for a reader that is blocked and may stay so: what is new and small goes to a batch of the queue's own,
+  /// so that the memory it keeps is in proportion to what waits for it, not to what its rooms were sent in a turn.
+  void settle_waiting(BatchPool& pool);
+  /// The same for all that there is: the reader has become blocked.
+  void unpin(BatchPool& pool);
   /// Fills `out` with what can be sent next; returns the number of entries. After settle().
   std::size_t gather(iovec* out, std::size_t max) const;
   /// Drops the first `n` bytes.
@@ -55,6 +60,8 @@ class OutQueue {
     std::size_t settled = 0;  // slices before it have their end
   };
   void settle(Slice& slice);
+  bool move_behind(Slice& before, Slice& slice, BatchPool& pool);
+  void make_own(Slice& slice, BatchPool& pool);
   void close(Slice& slice, const Batch* batch);
   Slice* back();
 

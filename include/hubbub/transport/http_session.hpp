@@ -60,6 +60,7 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   void cut(const runtime::Batch* batch) override;
   void send(std::string_view json) override;
   void close(protocol::CloseCode code) override;
+  void hold_input(bool) override {}  // commands come by requests of their own
   std::size_t queued_bytes() const override;
   bool is_blocked() const override;
 

@@ -28,6 +28,7 @@ class WebSocketConnection final : public TransportConnection, public hub::Outbou
   void cut(const runtime::Batch* batch) override { close_open_slice(batch); }
   void send(std::string_view json) override;
   void close(protocol::CloseCode code) override;
+  void hold_input(bool on) override;
   std::size_t queued_bytes() const override { return Channel::queued_bytes(); }
   bool is_blocked() const override { return Channel::is_blocked(); }
 
@@ -42,7 +43,9 @@ class WebSocketConnection final : public TransportConnection, public hub::Outbou
   void on_closed() override;
   void on_stop() override;
 
+  bool is_reading() const { return !reading_paused_ && !input_held_; }
   void feed(std::span<char> bytes);
+  void end_session();
   bool on_message(protocol::Opcode opcode, std::string_view payload);
   void fail(std::uint16_t code, std::string_view reason);
   void send_frame(protocol::Opcode opcode, std::string_view payload);
@@ -53,7 +56,8 @@ class WebSocketConnection final : public TransportConnection, public hub::Outbou
   std::uint8_t silent_heartbeats_ = 0;
   bool deflate_;
   bool echo_;
-  bool reading_paused_ = false;
+  bool reading_paused_ = false;  // too much is queued
+  bool input_held_ = false;      // the session has enough to answer
 };
 
 /// The routes `/ws/{user_id}` and `/ws?user_id=`; with `echo` also `/echo`.

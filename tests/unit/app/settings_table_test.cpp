@@ -58,6 +58,9 @@ TEST(SettingsTable, NumbersOutsideTheirRangeAreRefusedAndNothingIsStored) {
   EXPECT_EQ(set("shards", {"256"}, settings), "");
   EXPECT_EQ(set("shards", {"257"}, settings), "'257' is out of range (0 to 256)");
   EXPECT_EQ(settings.shards, 256U);
+  // Four times it must fit in an out queue's 32 bits; a session's slot in 24.
+  EXPECT_EQ(set("out_queue_bytes", {"257MiB"}, settings), "'257MiB' is out of range (1KiB to 256MiB)");
+  EXPECT_EQ(set("max_sessions", {"16000001"}, settings), "'16000001' is out of range (1 to 16000000)");
   EXPECT_EQ(set("message_max_bytes", {"64MiB"}, settings), "");
   EXPECT_EQ(set("message_max_bytes", {"65MiB"}, settings), "'65MiB' is out of range (1 to 64MiB)");
   EXPECT_EQ(set("message_max_bytes", {"0"}, settings), "'0' is out of range (1 to 64MiB)");

@@ -382,6 +382,15 @@ TEST_P(ConnectionManagerTest, SaysConnectedFirstWhateverAnEagerClientSays) {
                                "message 1 lobby ann hi"));
 }
 
+// A transport that does not read tells when it has sent everything, its handshake's answer too.
+TEST_P(ConnectionManagerTest, SaysConnectedFirstAlsoWhenTheSocketDrainsBefore) {
+  Client& ann = hub.open("ann", 0);
+  hub.send(ann, Json{{"type", "cursor"}});
+  hub.pool[0].post([&] { ann.session->drained(); });
+  hub.settle();
+  EXPECT_EQ(ann.heard(), lines("connected ann not resumed", "cursor"));
+}
+
 TEST_P(ConnectionManagerTest, DropsWhatAnEagerClientSaidWhenItEndsAtOnce) {
   Client& bob = hub.connect("bob");
   hub.tell(bob, join("lobby"));

@@ -187,6 +187,35 @@ TEST_P(HomeShardTest, BoundsHowManyLastSeenItKeeps) {
   EXPECT_FALSE(events[1]["last_seen"].is_null());
 }
 
+// Who came back and left again counted as gone since the first time.
+TEST_P(HomeShardTest, ForgetsTheLongestGoneFirst) {
+  HubOptions options{.shards = GetParam()};
+  options.limits.last_seen_max = 2;
+  HubFixture small(options);
+  Client& ann = small.connect("ann");
+  std::vector<std::string> users;
+  for (int i = 0; users.size() < 3; ++i) {
+    const std::string user = "u" + std::to_string(i);
+    if (small.home_of(user) == small.home_of("u0")) users.push_back(user);
+  }
+  const auto come_and_go = [&](const std::string& user) {
+    small.end(small.connect(user));
+    small.settle();
+  };
+  const auto known = [&](const std::string& user) {
+    small.send(ann, query({user}));
+    small.settle();
+    return !ann.take().at(0)["last_seen"].is_null();
+  };
+  come_and_go(users[0]);
+  come_and_go(users[1]);
+  for (int i = 0; i < 100; ++i) come_and_go(users[0]);
+  come_and_go(users[2]);
+  EXPECT_TRUE(known(users[0]));
+  EXPECT_FALSE(known(users[1]));
+  EXPECT_TRUE(known(users[2]));
+}
+
 TEST_P(HomeShardTest, MakesAUserTheBestOfTheirSessions) {
   Client& ann = hub.connect("ann");
   Client& one = hub.connect("bob");

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -162,6 +164,7 @@ TEST_P(SessionShardTest, RefillsAnInboxWithoutTheSessionsOwnMessages) {
     hub.send(ann, direct("bob", n));
     hub.settle();
     if (n == 30) {
+      drain(bob, 1000);                     // it is heard again, though marked
       hub.send(bob, direct("eve", "own"));  // takes a number of bob's inbox, but bob's own session knows it
       hub.settle();
     }
@@ -202,6 +205,7 @@ TEST_P(SessionShardTest, TellsAGapWhereRetentionNoLongerReaches) {
 
 TEST_P(SessionShardTest, JoinsARoomWhileMarked) {
   const int last = mark(bob);
+  drain(bob, 1000);  // it is heard again
   hub.tell(ann, join("s"));
   hub.send(bob, join("s"));
   hub.settle();
@@ -226,6 +230,7 @@ TEST_P(SessionShardTest, GivesAWatcherNothingOfARoomNamedLikeTheUser) {
   hub.tell(ann, join("carl"));
   hub.tell(ann, say("carl", "secret"));
   mark(bob);
+  drain(bob, 1000);
   hub.send(bob, watch({"carl"}));
   hub.settle();
   drain(bob);
@@ -239,6 +244,7 @@ TEST_P(SessionShardTest, GivesAWatcherNothingOfARoomNamedLikeTheUser) {
 
 TEST_P(SessionShardTest, SendsNothingOfARoomThatAMarkedReaderLeft) {
   const int last = mark(bob);
+  drain(bob, 1000);
   speak(last + 1, last + 10);
   Json command = leave("r");
   command["id"] = 1;
@@ -254,6 +260,7 @@ TEST_P(SessionShardTest, SendsNothingOfARoomThatAMarkedReaderLeft) {
 
 TEST_P(SessionShardTest, LetsAMarkedReaderLeaveAndComeBack) {
   const int last = mark(bob);
+  drain(bob, 1000);
   speak(last + 1, last + 10);
   hub.send(bob, leave("r"));
   hub.send(bob, join("r"));
@@ -379,12 +386,70 @@ TEST_P(SessionShardTest, KeepsAReaderThatIsBlockedOnLittle) {
   EXPECT_FALSE(bob.outbound->closed);
 }
 
-TEST_P(SessionShardTest, ClosesWhoAsksMuchAndReadsNothing) {
+TEST_P(SessionShardTest, HearsNoMoreOfWhoReadsNothingAndClosesItAfterTheGrace) {
   block(bob);
+  hub.tell(bob, {{"type", "ping"}});
   for (int n = 0; n < 400; ++n) hub.send(bob, {{"type", "ping"}, {"id", std::string(100, 'x')}});
   hub.settle();
+  EXPECT_FALSE(bob.outbound->closed);
+  EXPECT_TRUE(bob.outbound->input_held);
+  EXPECT_LT(bob.outbound->most_queued, kOutQueueBytes + 200);
+  hub.advance_ms(10'100);
   EXPECT_EQ(bob.outbound->closed, protocol::CloseCode::kSlowConsumer);
   EXPECT_EQ(hub.count(&Counters::slow_closed), 1U);
+}
+
+TEST_P(SessionShardTest, ClosesWhoAsksMuchAndReadsNothing) {
+  block(bob);
+  hub.tell(bob, {{"type", "ping"}});
+  std::vector<std::string> users;
+  for (int n = 0; n < 300; ++n) users.push_back("user" + std::to_string(n));
+  for (int n = 0; n < 4; ++n) hub.send(bob, {{"type", "presence_query"}, {"user_ids", users}});
+  hub.settle();
+  EXPECT_EQ(bob.outbound->closed, protocol::CloseCode::kSlowConsumer);
+  EXPECT_LT(bob.outbound->most_queued, 4 * kOutQueueBytes + 200);
+  hub.advance_ms(10'100);
+  EXPECT_EQ(hub.count(&Counters::slow_closed), 1U);
+}
+
+// Whoever sends enough of them could have anybody closed.
+TEST_P(SessionShardTest, DropsSignalsToASlowReader) {
+  block(bob);
+  const Json signal = {{"type", "signal"}, {"to_user", "bob"}, {"data", std::string(500, 'x')}};
+  for (int n = 0; n < 100; ++n) hub.tell(eve, signal);
+  EXPECT_FALSE(bob.outbound->closed);
+  EXPECT_GT(hub.count(&Counters::ephemera_dropped), 90U);
+  EXPECT_LT(bob.outbound->queued_bytes(), kOutQueueBytes);
+  bob.outbound->events.clear();
+  drain(bob);
+  const std::size_t kept = bob.heard("signal").size();
+  EXPECT_EQ(kept + hub.count(&Counters::ephemera_dropped), 100U);
+  hub.tell(eve, signal);
+  EXPECT_EQ(bob.heard("signal").size(), 1U);
+}
+
+TEST_P(SessionShardTest, DropsSignalsPastTheQueueInOneTurn) {
+  const std::string json = R"({"type":"signal","data":")" + std::string(1000, 'x') + "\"}";
+  hub.pool[bob.shard].post([&] {
+    SessionShard& side = hub.manager.sessions(hub.pool[bob.shard]);
+    for (int n = 0; n < 300; ++n) side.signalled(bob.session->id(), json);
+  });
+  hub.settle();
+  EXPECT_FALSE(bob.outbound->closed);
+  EXPECT_EQ(bob.heard("signal").size(), 4U);
+  EXPECT_EQ(hub.count(&Counters::ephemera_dropped), 296U);
+}
+
+TEST_P(SessionShardTest, KeepsSignalsForWhoIsAwayUpToTheQueue) {
+  Client& carl = hub.connect("carl", {}, Framing::kWebSocket);
+  hub.pool[carl.shard].post([&] { carl.session->suspend(); });
+  block(carl);
+  for (int n = 0; n < 20; ++n) {
+    hub.tell(eve, {{"type", "signal"}, {"to_user", "carl"}, {"data", std::string(1000, 'x')}});
+  }
+  EXPECT_EQ(hub.count(&Counters::ephemera_dropped), 16U);
+  drain(carl);
+  EXPECT_EQ(carl.heard("signal").size(), 4U);
 }
 
 // ------------------------------------------------------------------------------------------------------------- refills
@@ -426,6 +491,32 @@ TEST_P(SessionShardTest, GoesOnRefillingWithTheNextPageAfterAShortBlock) {
   large.pool[reader.shard].post([&] { reader.outbound->make_room(*reader.session); });
   large.settle();
   EXPECT_EQ(reader.heard("message"), messages("r", "ann", 1, 700));
+}
+
+// One page at a time: the others had waited for the page of a room that was left, and nobody asked for theirs.
+TEST_P(SessionShardTest, GoesOnRefillingWhenTheRoomWhosePageIsOnItsWayIsLeft) {
+  for (int turns = 0; turns < 12; ++turns) {
+    SCOPED_TRACE(turns);
+    HubFixture large(HubOptions{.shards = GetParam()});  // pages of 512 events
+    Client& writer = large.connect("ann", 0);
+    for (const char* room : {"a", "b"}) large.tell(writer, join(room));
+    for (int n = 1; n <= 700; ++n) large.send(writer, say("a", n));
+    large.send(writer, say("b", 1));
+    large.settle();
+    Client& carl = large.connect("carl", 0);
+    for (const char* room : {"a", "b"}) {
+      Json command = join(room);
+      command["since"] = 0;
+      large.send(carl, command);
+    }
+    for (int i = 0; i < turns; ++i) large.turn(static_cast<unsigned>(i) % GetParam());
+    large.send(carl, leave("b"));
+    large.settle();
+    large.tell(writer, say("a", 701));
+    std::vector<std::string> heard = carl.heard("message");
+    std::erase(heard, "message 1 b ann 1");
+    EXPECT_EQ(heard, messages("a", "ann", 1, 701));
+  }
 }
 
 TEST_P(SessionShardTest, RetriesARefillWhenTheBrokerIsBack) {
@@ -504,6 +595,16 @@ TEST_F(FullMailboxTest, DropsEphemeraAndCountsThem) {
   hub.settle();
   EXPECT_EQ(bob.heard(), expected(1, 4));
   EXPECT_EQ(hub.manager.sessions(hub.pool[1]).dropped_at_mailbox(), 1U);
+}
+
+TEST_F(FullMailboxTest, DropsSignalsAndCountsThem) {
+  const std::string user = hub.id_at_home(0, "user");
+  Client& far = hub.connect(user, 1);
+  for (int n = 0; n < 10; ++n) hub.send(ann, {{"type", "signal"}, {"to_user", user}, {"data", n}});
+  hub.turn(0);
+  hub.settle();
+  EXPECT_EQ(far.heard("signal").size(), 4U);
+  EXPECT_EQ(hub.manager.sessions(hub.pool[1]).dropped_at_mailbox(), 6U);
 }
 
 TEST_F(FullMailboxTest, RefusesACommandWhoseHomeHasTooMuchMail) {
@@ -589,6 +690,86 @@ TEST_F(FullMailboxTest, RefillsWhatIsOwedWhileAJoinIsOnItsWay) {
   hub.settle();
   EXPECT_EQ(carl.heard("message"), expected(1, 1));
   EXPECT_EQ(bob.heard("message"), expected(1, 1));
+}
+
+// All members of a shard asked for a page at once: overload was answered with more load.
+TEST(SessionShard, AsksForFewPagesAtATimeWhenAllAreBehind) {
+  constexpr std::size_t kMembers = 1000;
+  BrokerFaults faults;
+  HubOptions options{.shards = 2, .mailbox_max = 4};
+  options.faults = &faults;
+  HubFixture hub(options);
+  const std::string room = hub.id_at_home(0);
+  Client& ann = hub.connect("ann", 0);
+  hub.tell(ann, join(room));
+  std::vector<Client*> members;
+  for (std::size_t i = 0; i < kMembers; ++i) members.push_back(&hub.open("u" + std::to_string(i), 1));
+  hub.settle();
+  for (Client* member : members) hub.send(*member, join(room));
+  hub.settle();
+  for (Client* member : members) member->take();
+
+  for (int n = 1; n <= 10; ++n) hub.send(ann, say(room, n));
+  hub.turn(0);  // 4 of 10 fit
+  faults.slow = true;
+  hub.settle();
+  hub.end(*members[0]);
+  hub.end(*members[999]);
+  std::size_t answered = 0;
+  while (!faults.waiting.empty()) {
+    EXPECT_LE(faults.waiting.size(), 64U);
+    answered += faults.waiting.size();
+    hub.pool[0].post([&] { faults.release(); });
+    hub.settle();
+  }
+  EXPECT_GE(answered, kMembers - 2);
+  for (std::size_t i = 1; i < kMembers - 1; ++i) {
+    ASSERT_EQ(members[i]->heard("message"), messages(room, "ann", 1, 10)) << i;
+  }
+  faults.slow = false;
+  hub.tell(ann, say(room, 11));
+  EXPECT_EQ(members[1]->heard("message"), messages(room, "ann", 11, 11));
+}
+
+// The mail that had filled the mailbox was done with by then, and nothing woke the shard.
+TEST(SessionShard, WakesUpToSettleADebt) {
+  const base::ManualClock clock;
+  runtime::ShardPool pool(1, 16, clock);
+  ConnectionManager manager(pool, Limits{}, [&](runtime::Shard&, broker::BrokerSink& sink) {
+    return std::make_unique<broker::MemoryBroker>(clock, broker::MemoryBrokerLimits{}, sink);
+  });
+  pool.start();
+  using Time = std::chrono::steady_clock;
+  // The home's sweep wakes it once a second, so at most one of these may be luck.
+  for (std::uint64_t seq = 1; seq <= 3; ++seq) {
+    const std::uint64_t before = pool[0].turns();
+    manager.sessions(pool[0]).owe(TopicKind::kRoom, base::SharedString("r"), seq);
+    const auto deadline = Time::now() + std::chrono::milliseconds(300);
+    while (pool[0].turns() == before && Time::now() < deadline) std::this_thread::yield();
+    EXPECT_GT(pool[0].turns(), before);
+    while (Time::now() < deadline) std::this_thread::yield();
+  }
+  pool.stop();
+}
+
+// Its session asks again before it knows: it was told that it is in the room.
+TEST(SessionShard, RefusesAJoinOnTopOfOneThatFailed) {
+  BrokerFaults faults;
+  HubOptions options{.shards = 2};
+  options.faults = &faults;
+  HubFixture hub(options);
+  const std::string room = hub.id_at_home(0);
+  Client& bob = hub.connect("bob", 1);
+  hub.send(bob, join(room));
+  hub.turn(1);
+  hub.pool[0].post([&] { faults.down = false; });
+  hub.send(bob, join(room));
+  hub.turn(1);
+  faults.down = true;
+  hub.turn(0);
+  hub.settle();
+  EXPECT_EQ(bob.heard(), lines("error broker_unavailable", "error broker_unavailable"));
+  EXPECT_EQ(hub.tell(bob, join(room)), lines("joined " + room + " 0 [bob] 1", "user_joined bob " + room));
 }
 
 // A join that failed has no place in the room's numbers; the leave that crosses its answer took away another's.

@@ -220,6 +220,17 @@ TEST_F(CommandTest, TellsTheIdInEveryErrorWhenItCouldBeRead) {
   expect_error(R"({"type":"ping","id":"x","a":})", ErrorCode::kBadJson, "", "\"x\"");
   expect_error(R"({"type":"ping","a":,"id":"x"})", ErrorCode::kBadJson, "", "");
   expect_error(R"({"type":"ping","id":"x)", ErrorCode::kBadJson, "", "");
+  expect_error(R"({"type":"ping","id":1 ,"a":})", ErrorCode::kBadJson, "", "1");
+}
+
+// Of `01` the scanner has read the 0 when it stops: an id that the client never wrote.
+TEST_F(CommandTest, TellsNoIdThatBadJsonCutOff) {
+  for (const std::string id : {"01", "1.5.5", "1x", "-0 0", "\"a\"b", "7"})
+    expect_error(R"({"type":"ping","id":)" + id, ErrorCode::kBadJson, "", "");
+}
+
+TEST_F(CommandTest, TakesANullTypeAsMissing) {
+  expect_error(R"({"type":null,"id":1})", ErrorCode::kMissingField, "type", "1");
 }
 
 TEST_F(CommandTest, RefusesWhatIsNotOneJsonObject) {
