@@ -382,6 +382,17 @@ TEST_P(ConnectionManagerTest, SaysConnectedFirstWhateverAnEagerClientSays) {
                                "message 1 lobby ann hi"));
 }
 
+// The answer to the handshake had left the socket, and what was held went on with it.
+TEST_P(ConnectionManagerTest, SaysConnectedFirstAlsoWhenTheSocketDrainsBefore) {
+  Client& ann = hub.open("ann");
+  hub.pool[ann.shard].post([&ann] {
+    ann.session->receive(R"({"type":"ping","id":1})");
+    ann.session->drained();
+  });
+  hub.settle();
+  EXPECT_EQ(ann.heard(), lines("connected ann not resumed", "pong 1"));
+}
+
 TEST_P(ConnectionManagerTest, DropsWhatAnEagerClientSaidWhenItEndsAtOnce) {
   Client& bob = hub.connect("bob");
   hub.tell(bob, join("lobby"));
