@@ -52,7 +52,7 @@ void SessionShard::hold(Session& session, std::string_view text) {
 }
 
 /// Carries out what was held, in order, as far as it need not wait. Called whenever that may have changed: a heavy
-/// answer has come, or the socket has taken all.
+/// answer has come, or the socket has taken some.
 void SessionShard::proceed(Session& session) {
   while (session.holds_ && !must_wait(session)) {
     const auto found = held_.find(session.id_);
