@@ -10,7 +10,11 @@ Session::Session(SessionShard& shard, SessionId id, base::SharedString user, Fra
     : shard_(shard), outbound_(&outbound), user_(std::move(user)), id_(id), framing_(framing) {}
 
 void Session::receive(std::string_view text) { shard_.receive(*this, text); }
-void Session::blocked() { shard_.on_blocked(*this); }
+void Session::blocked() {
+  shard_.on_blocked(*this);
+  shard_.proceed(
+      *this);  // less may be queued than makes commands wait: else one blocked on little would be held for ever
+}
 void Session::progressed() {
   if (pressure_) pressure_->progress_ms = shard_.shard().now_ms();
 }

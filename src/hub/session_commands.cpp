@@ -30,14 +30,15 @@ Status status_of(std::string_view name) {
 }  // namespace
 
 void SessionShard::receive(Session& session, std::string_view text) {
-  if (!session.attached_ || (call_ == 0 && (session.holds_ || must_wait(session)))) return hold(session, text);
+  if (call_ == 0 && (session.holds_ || must_wait(session))) return hold(session, text);
   carry_out(session, text);
 }
 
 // `connected` comes first: what an eager client says with its handshake waits until its user's home shard has answered.
 // After that, who asks for more than it has read yet waits for its own reading.
 bool SessionShard::must_wait(const Session& session) const {
-  return session.heavy_ >= kMaxHeavy || session.outbound_->queued_bytes() >= limits_.out_queue_bytes;
+  return !session.attached_ || session.heavy_ >= kMaxHeavy ||
+         session.outbound_->queued_bytes() >= limits_.out_queue_bytes;
 }
 
 void SessionShard::hold(Session& session, std::string_view text) {
@@ -51,7 +52,7 @@ void SessionShard::hold(Session& session, std::string_view text) {
 }
 
 /// Carries out what was held, in order, as far as it need not wait. Called whenever that may have changed: a heavy
-/// answer has come, or the socket has taken all.
+/// answer has come, or the socket has taken some.
 void SessionShard::proceed(Session& session) {
   while (session.attached_ && session.holds_ && !must_wait(session)) {
     const auto found = held_.find(session.id_);

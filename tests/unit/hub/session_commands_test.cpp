@@ -290,6 +290,23 @@ TEST_P(ManyCommandsTest, AnswersFewHistoriesOfWhoReadsNothing) {
   hub.settle();
 }
 
+// With little left in the queue it was no slow consumer, and with its input held nobody missed its pongs.
+TEST_P(ManyCommandsTest, ClosesWhoReadsNoMoreWhateverTheSocketTook) {
+  for (std::size_t taken = 1'000; taken < 40'000; taken += 3'000) {
+    SCOPED_TRACE(taken);
+    Client& bob = hub.connect("bob" + std::to_string(taken));
+    hub.tell(bob, join("r"));
+    bob.outbound->block(taken);
+    for (int n = 0; n < 1000; ++n) hub.send(bob, history(n));
+    hub.settle();
+    EXPECT_LT(bob.outbound->most_queued, 4 * kOutQueueBytes);
+    hub.advance_ms(10'100);
+    EXPECT_EQ(bob.outbound->closed, protocol::CloseCode::kSlowConsumer);
+    hub.end(bob);
+    hub.settle();
+  }
+}
+
 TEST_P(ManyCommandsTest, GoesOnWithWhatWasHeldWhenTheReaderReads) {
   ann.outbound->block();
   for (int n = 0; n < 100; ++n) hub.send(ann, history(n));
