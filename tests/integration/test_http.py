@@ -364,7 +364,7 @@ class SlowAnswers(Case):
 
 
 class Echo(Case):
-    settings = ("--test-echo", "--message-max-bytes", "64MiB", "--out-queue-bytes", "1GiB")
+    settings = ("--test-echo", "--message-max-bytes", "64MiB", "--out-queue-bytes", "256MiB")
 
     def test_more_than_the_echo_may_queue_closes_it(self):
         size = 64 * 1024 * 1024
