@@ -62,6 +62,9 @@ def run_suite(work, url, cases, timeout):
     return document["results"]
 
 
+MOST_AGAIN = 3
+
+
 def good(case, result):
     if result["behavior"] == "UNIMPLEMENTED":
         return case.startswith(MAY_BE_UNIMPLEMENTED) and result["behaviorClose"] == "OK"
@@ -147,7 +150,15 @@ def main():
                     "--frames-per-second", "0", "--bytes-per-second", "0", "--out-queue-bytes", "64MiB",
                     binary=args.binary)
     cases = args.cases or (LONG if args.long else f"{WHOLE},{SAMPLE}")
-    passed = judge(run_suite(args.work, f"ws://127.0.0.1:{server.port}/echo", cases, 2400 if args.long else 400))
+    url = f"ws://127.0.0.1:{server.port}/echo"
+    results = run_suite(args.work, url, cases, 2400 if args.long else 400)
+    passed = judge(results)
+    bad = [case for case, result in (results or {}).items() if not good(case, result)]
+    if 0 < len(bad) <= MOST_AGAIN:
+        # The suite gives each case one second and then cuts the connection itself: on a busy machine that looks like a
+        # server that does not close. What is really wrong is wrong twice.
+        print(f"again: {' '.join(bad)}")
+        passed = judge(run_suite(args.work, url, ",".join(bad), 60))
     server.stop()
     sys.exit(0 if passed else 1)
 
