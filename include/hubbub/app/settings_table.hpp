@@ -33,8 +33,9 @@ struct SettingRow {
   std::string_view choices = {};  ///< texts only, `a|b|c`; empty: free text
   Problem (*check)(std::string_view value) = nullptr;
   std::string_view text = {};
-  bool secret = false;  ///< never shown: print-config, errors and help mask it
-  bool hidden = false;  ///< works, but is in no help and no document
+  bool secret = false;        ///< never shown: print-config, errors and help mask it
+  bool may_be_empty = false;  ///< lists only: no value is a value
+  bool hidden = false;        ///< works, but is in no help and no document
 };
 
 std::span<const SettingRow> settings_table();
