@@ -244,11 +244,11 @@ void broadcast(Call& call) {
   auto fault = body.read(call.request().body());
   if (!fault) fault = check_message(body);
   if (fault) return call.refuse(fault->code, fault->text);
-  auto event = std::make_shared<hub::Event>();
-  protocol::append_event(event->json, protocol::BroadcastEvent{
-                                          .from = body.from, .content = body.content, .timestamp_ms = call.unix_ms()});
+  std::string json;
+  protocol::append_event(
+      json, protocol::BroadcastEvent{.from = body.from, .content = body.content, .timestamp_ms = call.unix_ms()});
   const Reply reply = call.defer();
-  call.manager().broadcast(call.shard(), std::move(event), [reply](const base::Result<std::size_t>& sessions) {
+  call.manager().broadcast(call.shard(), std::move(json), [reply](const base::Result<std::size_t>& sessions) {
     HttpResponse response{.body = R"({"sessions":)"};
     protocol::append_uint(response.body, *sessions);
     response.body += '}';

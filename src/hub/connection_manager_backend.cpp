@@ -63,7 +63,13 @@ void ConnectionManager::erase_room(unsigned from, const base::SharedString& room
   post_home(room, [room, tally = std::move(tally)](HomeShard& home) { home.erase_room(room, tally); });
 }
 
-void ConnectionManager::broadcast(unsigned from, const EventRef& event, Tally::Done done) {
+void ConnectionManager::broadcast(unsigned from, std::string json, Tally::Done done) {
+  auto made = std::make_shared<Event>();
+  made->json = std::move(json);
+  made->lane = Lane::kEphemeral;
+  // None replaces another: who is away for a moment, as a poller is between two polls, gets them all.
+  made->conflate_key = "broadcast " + std::to_string(broadcasts_.fetch_add(1, std::memory_order_relaxed));
+  const EventRef event = std::move(made);
   auto tally = std::make_shared<Tally>();
   tally->done = std::move(done);
   const std::size_t parts = shards_.size();

@@ -76,8 +76,8 @@ class ConnectionManager {
   void order_sessions(unsigned from, const base::SharedString& user, SessionOrder order, Tally::Done done);
   /// Deletes the room; `done` gets the number of sessions that left it. [any thread]
   void erase_room(unsigned from, const base::SharedString& room, Tally::Done done);
-  /// Sends `event` to all sessions; `done` gets their number. [any thread]
-  void broadcast(unsigned from, const EventRef& event, Tally::Done done);
+  /// Sends an event to all sessions; `done` gets their number. [any thread]
+  void broadcast(unsigned from, std::string json, Tally::Done done);
   /// `done(ask(HomeShard&))` with the home shard of `id`. [any thread]
   template <class Ask, class Done>
   void ask_home(unsigned from, const base::SharedString& id, Ask ask, Done done) {
@@ -141,6 +141,7 @@ class ConnectionManager {
   std::vector<std::unique_ptr<SessionShard>> sessions_;
   std::atomic<bool> stopping_{false};
   std::atomic<std::size_t> reports_waiting_{0};
+  std::atomic<std::uint64_t> broadcasts_{0};
 };
 
 }  // namespace hubbub::hub
