@@ -45,7 +45,8 @@ nlohmann::json stats_of(TransportContext& context) {
 
 }  // namespace
 
-void add_status_routes(TransportContext& context) {
+void add_status_routes(ServerApi& api) {
+  TransportContext& context = api.context();
   transport::Router& router = context.router;
   router.add({"GET", "/", [](HttpConnection& connection, const HttpRequest&) {
                 connection.respond({.body = R"({"name":"hubbub","version":")" HUBBUB_VERSION R"("})"});
@@ -58,9 +59,7 @@ void add_status_routes(TransportContext& context) {
                 connection.respond({.status = stopping ? 503U : 200U,
                                     .body = stopping ? R"({"status":"stopping"})" : R"({"status":"ready"})"});
               }});
-  router.add({"GET", "/api/stats", [&context](HttpConnection& connection, const HttpRequest&) {
-                connection.respond({.body = stats_of(context).dump()});
-              }});
+  api.add("GET", "/api/stats", [](Call& call) { call.respond({.body = stats_of(call.context()).dump()}); });
 }
 
 }  // namespace hubbub::api

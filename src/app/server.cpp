@@ -16,7 +16,11 @@
 #include <variant>
 #include <vector>
 
+#include "hubbub/api/publish_routes.hpp"
+#include "hubbub/api/room_routes.hpp"
+#include "hubbub/api/server_api.hpp"
 #include "hubbub/api/status_routes.hpp"
+#include "hubbub/api/user_routes.hpp"
 #include "hubbub/app/logging.hpp"
 #include "hubbub/app/settings_table.hpp"
 #include "hubbub/base/clock.hpp"
@@ -64,6 +68,7 @@ hub::Limits hub_limits(const Settings& settings) {
   limits.joined_members_max = settings.joined_members_max;
   limits.room_announce_max = settings.room_announce_max;
   limits.last_seen_max = settings.last_seen_max;
+  limits.reports_max = settings.reports_max;
   limits.compression_min_bytes = settings.compression_min_bytes;
   limits.compression_level = static_cast<int>(settings.compression_level);
   return limits;
@@ -86,6 +91,19 @@ transport::TransportOptions transport_options(const Settings& settings) {
   options.sse_retry_ms = settings.sse_retry.count();
   options.session_linger_ms = settings.session_linger.count();
   options.poll_timeout_max_ms = settings.poll_timeout_max.count();
+  return options;
+}
+
+api::ServerApiOptions api_options(const Settings& settings, unsigned shards) {
+  api::ServerApiOptions options;
+  options.keys = settings.api_keys;
+  options.open_without_keys = std::all_of(settings.listen.begin(), settings.listen.end(), [](const std::string& text) {
+    const auto address = parse_listen_address(text);
+    return address && address->loopback;
+  });
+  options.idempotency_bytes = settings.idempotency_bytes / shards;
+  options.idempotency_window_ms = settings.dedupe_window.count();
+  options.page_max_bytes = settings.out_queue_bytes / 2;
   return options;
 }
 
@@ -114,11 +132,15 @@ class Server {
                    return std::make_unique<broker::MemoryBroker>(clock_, broker_limits(settings_, pool_.size()), sink);
                  }),
         context_{manager_, transport_options(settings)},
+        api_(context_, api_options(settings, pool_.size())),
         signals_(main_io_, SIGTERM, SIGINT, SIGHUP),
         stop_timer_(main_io_) {
     transport::add_websocket_routes(context_.router, settings.test_echo);
     transport::add_http_session_routes(context_.router);
-    api::add_status_routes(context_);
+    api::add_status_routes(api_);
+    api::add_publish_routes(api_);
+    api::add_room_routes(api_);
+    api::add_user_routes(api_);
     for (unsigned i = 0; i < pool_.size(); ++i) {
       transports_.push_back(std::make_unique<transport::ShardTransport>(context_, pool_[i]));
       context_.transports.push_back(transports_.back().get());
@@ -223,6 +245,7 @@ class Server {
   runtime::ShardPool pool_;
   hub::ConnectionManager manager_;
   transport::TransportContext context_;
+  api::ServerApi api_;
   std::vector<std::unique_ptr<transport::ShardTransport>> transports_;
   std::vector<std::unique_ptr<transport::Listener>> listeners_;
   boost::asio::io_context main_io_{1};

@@ -38,6 +38,12 @@ Problem check_retention_rule(std::string_view value) {
   return problem != nullptr ? shown_value(value) + " " + *problem : Problem{};
 }
 
+Problem check_api_key(std::string_view value) {
+  const auto visible = [](char c) { return c > ' ' && c < 0x7F && c != ','; };
+  if (!value.empty() && value.size() <= 256 && std::all_of(value.begin(), value.end(), visible)) return {};
+  return "a key is 1 to 256 visible ASCII characters, and no comma";
+}
+
 using Type = SettingType;
 
 constexpr std::string_view kNode = "Node", kLog = "Logging", kHttp = "HTTP and WebSocket",
@@ -57,6 +63,8 @@ const std::array kTable{
     .text = "Name of this node, unique among nodes that work together; up to 64 letters, digits, `.`, `_`, `-`. Empty: a random one at every start."},
   SettingRow{.group = kNode, .key = "broker", .type = Type::kText, .member = &Settings::broker, .choices = "memory",
     .text = "What carries events and keeps streams. `memory`: inside this process, gone when it stops."},
+  SettingRow{.group = kNode, .key = "api_keys", .type = Type::kList, .member = &Settings::api_keys, .check = check_api_key,
+    .text = "Keys of backends; whatever is below `/api`, `/notify` and `/send` asks for one of them, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. None: these paths are served only while the node listens on nothing but loopback, and answer 403 else.", .secret = true},
   SettingRow{.group = kNode, .key = "test_echo", .type = Type::kFlag, .member = &Settings::test_echo,
     .text = "Serve /echo, a WebSocket that sends back what it gets, for conformance tests.", .hidden = true},
 
@@ -123,6 +131,10 @@ const std::array kTable{
     .text = "Rooms with more members than this tell the number of members instead of each who comes and goes."},
   SettingRow{.group = kLimits, .key = "last_seen_max", .type = Type::kCount, .member = &Settings::last_seen_max, .max = 100'000'000,
     .text = "Users who are away whose `last_seen` is remembered; the longest gone are forgotten first."},
+  SettingRow{.group = kLimits, .key = "reports_max", .type = Type::kCount, .member = &Settings::reports_max, .max = 10'000'000,
+    .text = "Delivery reports that may wait for a user's `received` at a time; past it a publish that asks for one is answered with 503."},
+  SettingRow{.group = kLimits, .key = "idempotency_bytes", .type = Type::kSize, .member = &Settings::idempotency_bytes, .max = 64 * kGiB,
+    .text = "Bytes of answers that are kept for a repeated `Idempotency-Key`, for `dedupe_window` at most; past it the oldest go first."},
 
   SettingRow{.group = kStreams, .key = "retain_count", .type = Type::kCount, .member = &Settings::retain_count, .max = broker::kRetainCountMax,
     .text = "Events kept a stream (a room, or a user's inbox). 0 keeps none."},
@@ -135,7 +147,7 @@ const std::array kTable{
   SettingRow{.group = kStreams, .key = "broker_memory_bytes", .type = Type::kSize, .member = &Settings::broker_memory_bytes, .min = 64 * kKiB, .max = kTiB,
     .text = "Bytes that the memory broker keeps in all; past it the streams that were idle longest go first."},
   SettingRow{.group = kStreams, .key = "dedupe_window", .type = Type::kDuration, .member = &Settings::dedupe_window, .max = 24 * kHour,
-    .text = "How long a repeated `message_id` is known."},
+    .text = "How long a repeated `message_id`, or `Idempotency-Key`, is known."},
   SettingRow{.group = kStreams, .key = "dedupe_max", .type = Type::kCount, .member = &Settings::dedupe_max, .max = 1'000'000,
     .text = "How many `message_id`s are known a stream."},
 
@@ -169,8 +181,13 @@ Problem check_text(const SettingRow& row, std::string_view value) {
 
 Problem parse_into(const SettingRow& row, std::span<const std::string> values, Settings& settings) {
   if (const auto* list = std::get_if<std::vector<std::string> Settings::*>(&row.member)) {
-    if (values.size() < row.min) return "needs at least one value";
+    const bool none = values.empty() || (values.size() == 1 && values.front().empty());
+    if (none ? row.min != 0 : values.size() < row.min) return "needs at least one value";
     if (row.max != 0 && values.size() > row.max) return fmt::format("takes at most {} values", row.max);
+    if (none) {
+      (settings.*(*list)).clear();
+      return {};
+    }
     for (const auto& value : values) {
       if (auto problem = check_text(row, value)) return problem;
     }

@@ -53,6 +53,7 @@ MemoryBroker::~MemoryBroker() {
 
 // HOT PATH
 void MemoryBroker::publish(const StreamKey& key, Publication publication, PublishDone done) {
+  if (!publication.keep) return carry(key, std::move(publication), std::move(done));
   const std::int64_t now_ms = clock_.steady_ms();
   Published answer;
   Stream& stream = stream_for_publish(key, answer.position.epoch);
@@ -100,6 +101,23 @@ void MemoryBroker::publish(const StreamKey& key, Publication publication, Publis
   answering_ = false;
 }
 
+void MemoryBroker::carry(const StreamKey& key, Publication publication, PublishDone done) {
+  const Entry* entry = find(key);
+  const bool subscribed = entry != nullptr && (entry->stream == nullptr || entry->stream->subscribed);
+  const Published answer{.position = {entry != nullptr ? entry->epoch : fresh_epoch(key), 0}};
+  StoredEvent event;
+  if (subscribed) event.publication = std::make_shared<const Publication>(std::move(publication));
+  if (answering_) {
+    waiting_.push_back({key, std::move(event), answer, std::move(done)});
+    return;
+  }
+  answering_ = true;
+  if (subscribed) sink_.on_event(key, answer.position.epoch, event);
+  done(answer);
+  if (!waiting_.empty()) answer_waiting();
+  answering_ = false;
+}
+
 void MemoryBroker::answer_waiting() {
   while (!waiting_.empty()) {
     Waiting next = std::move(waiting_.front());
@@ -113,8 +131,9 @@ void MemoryBroker::answer_waiting() {
 bool MemoryBroker::wanted(const Waiting& waiting) noexcept {
   if (waiting.event.publication == nullptr) return false;
   const Entry* entry = find(waiting.key);
-  return entry != nullptr && entry->epoch == waiting.answer.position.epoch && entry->stream != nullptr &&
-         entry->stream->subscribed && entry->stream->subscribed_after < waiting.event.seq;
+  if (entry == nullptr || entry->epoch != waiting.answer.position.epoch) return false;
+  if (waiting.event.seq == 0) return entry->stream == nullptr || entry->stream->subscribed;
+  return entry->stream != nullptr && entry->stream->subscribed && entry->stream->subscribed_after < waiting.event.seq;
 }
 
 void MemoryBroker::subscribe(const StreamKey& key, SubscribeDone done) {
@@ -183,6 +202,28 @@ void MemoryBroker::read(const StreamKey& key, const ReadRange& range, ReadDone d
   page.more = page.events.size() < high - low;
   if (!forward) std::reverse(page.events.begin(), page.events.end());
   done(std::move(page));
+}
+
+void MemoryBroker::erase(const StreamKey& key, EraseDone done) {
+  std::uint64_t& fresh = fresh_epoch(key);
+  Entry* entry = find(key);
+  if (entry != nullptr && entry->stream != nullptr) {
+    Stream& stream = *entry->stream;
+    const bool subscribed = stream.subscribed;
+    forget_all(stream, clock_.steady_ms());
+    if (subscribed) {
+      bytes_ -= stream_cost(stream.key);
+      --usage_.streams;
+      ++usage_.dropped_streams;
+      entry->stream.reset();
+    } else {
+      drop(stream);
+      entry = nullptr;
+    }
+  }
+  fresh = random_epoch();
+  if (entry != nullptr) entry->epoch = fresh;
+  done(Position{fresh, 0});
 }
 
 void MemoryBroker::sweep() {
@@ -289,6 +330,7 @@ void MemoryBroker::keep(Stream& stream, std::shared_ptr<Kept> kept, std::int64_t
   const RetentionLimits& limits = rules_.limits(stream.rule);
   if (ring.size() == limits.count && !ring.empty()) forget_oldest_event(stream, now_ms);  // the ring won't grow
   kept->bytes = sizeof(Kept) + 2 * kBlockBytes + kRingSlotBytes + heap_bytes(body) + heap_bytes(kept->publication.type);
+  if (const auto& user = kept->publication.exclude_user; !user.empty()) kept->bytes += user.view().size() + kBlockBytes;
   stream.bytes += kept->bytes;
   bytes_ += kept->bytes;
   ++usage_.events;
@@ -315,6 +357,11 @@ void MemoryBroker::forget_oldest_event(Stream& stream, std::int64_t now_ms) {
   } else if (ring.capacity() > 8 && ring.size() < ring.capacity() / 4) {
     ring.set_capacity(ring.capacity() / 2);
   }
+}
+
+void MemoryBroker::forget_all(Stream& stream, std::int64_t now_ms) {
+  while (!stream.dedupe_keys.empty()) forget_dedupe_key(stream.dedupe_keys.front(), now_ms);
+  while (!stream.events.empty()) forget_oldest_event(stream, now_ms);
 }
 
 std::size_t MemoryBroker::forget_aged_events(std::size_t rule, std::int64_t now_ms, std::size_t at_most) {

@@ -20,20 +20,6 @@ constexpr std::int64_t kSweepMs = 1'000;
 constexpr std::int64_t kCountMs = 1'000;
 constexpr std::size_t kRefillMaxEvents = 512;
 
-std::string_view name_of(Status status) {
-  switch (status) {
-    case Status::kOnline:
-      return "online";
-    case Status::kBusy:
-      return "busy";
-    case Status::kAway:
-      return "away";
-    case Status::kOffline:
-      break;
-  }
-  return "offline";
-}
-
 std::string conflate_key(std::string_view what, std::string_view room, std::string_view user) {
   std::string key(what);
   key.append(1, '\0').append(room).append(1, '\0').append(user);
@@ -92,7 +78,11 @@ Status HomeShard::User::best() const {
 
 HomeShard::HomeShard(ConnectionManager& manager, runtime::Shard& shard,
                      const ConnectionManager::BrokerFactory& make_broker)
-    : manager_(manager), shard_(shard), limits_(manager.limits()), broker_(make_broker(shard, *this)) {
+    : manager_(manager),
+      shard_(shard),
+      limits_(manager.limits()),
+      reports_(shard, manager.reports_waiting(), manager.limits().reports_max),
+      broker_(make_broker(shard, *this)) {
   sweep_timer_.home = this;
   sweep_timer_.on_expire = [](base::Timer& timer) {
     HomeShard& home = *static_cast<SweepTimer&>(timer).home;
@@ -113,7 +103,7 @@ HomeShard::~HomeShard() {
 
 // ------------------------------------------------------------------------------------------------------------ tables
 
-HomeShard::Room* HomeShard::find_room(const base::SharedString& id) { return rooms_.find(id); }
+HomeShard::Room* HomeShard::find_room(const base::SharedString& id) const { return rooms_.find(id); }
 
 HomeShard::Room& HomeShard::room_for(const base::SharedString& id) {
   if (Room* known = find_room(id)) return *known;
@@ -130,7 +120,7 @@ void HomeShard::drop_room(Room& room) {
   rooms_.erase(room);
 }
 
-HomeShard::User* HomeShard::find_user(const base::SharedString& id) { return users_.find(id); }
+HomeShard::User* HomeShard::find_user(const base::SharedString& id) const { return users_.find(id); }
 
 HomeShard::User& HomeShard::user_for(const base::SharedString& id) {
   if (User* known = find_user(id)) return *known;
@@ -395,6 +385,7 @@ void HomeShard::open_inbox(User& user, std::unique_ptr<AttachRequest> request) {
     return send(std::move(answer));
   }
   user.sessions.push_back({request->asker.session, Status::kOnline});
+  ++user_sessions_;
   if (!request->since) {
     answer_inbox(*request, {});
     return update_presence(user);
@@ -451,6 +442,7 @@ void HomeShard::detach_inbox(const DetachRequest& request) {
                                     [&](const UserSession& s) { return s.id == request.session; });
   if (session == user->sessions.end()) return drop_if_unused(*user);
   user->sessions.erase(session);
+  --user_sessions_;
   if (user->sessions.empty()) {
     remember_last_seen(user->id);
     if (!user->is_waiting()) {
@@ -543,17 +535,24 @@ void HomeShard::on_event(const StreamKey& key, std::uint64_t epoch, const broker
   auto event = std::make_shared<Event>();
   event->seq = stored.seq;
   event->exclude_session = stored.publication->exclude_session;
-  protocol::append_stored_event(event->json, stored.publication->type, stored.id_ms, stored.seq,
-                                stored.publication->body);
+  event->exclude_user = stored.publication->exclude_user;
+  if (stored.publication->keep) {
+    protocol::append_stored_event(event->json, stored.publication->type, stored.id_ms, stored.seq,
+                                  stored.publication->body);
+  } else {
+    protocol::append_ephemeral_event(event->json, stored.publication->type, stored.publication->body);
+    event->lane = Lane::kEphemeral;
+    event->conflate_key = conflate_key("ephemeral", std::to_string(++ephemera_), {});  // none replaces another
+  }
   if (key.kind == StreamKind::kRoom) {
     Room* room = find_room(key.id);
     if (room == nullptr) return;
-    room->position = {epoch, stored.seq};
+    if (stored.seq != 0) room->position = {epoch, stored.seq};
     broadcast(*room, event);
   } else {
     User* user = find_user(key.id);
     if (user == nullptr) return;
-    user->position = {epoch, stored.seq};
+    if (stored.seq != 0) user->position = {epoch, stored.seq};
     for (auto session = user->sessions.begin(); session != user->sessions.end(); ++session) {
       // Once a shard: at the first of its sessions.
       const unsigned index = shard_of(session->id);
@@ -711,15 +710,10 @@ void HomeShard::presence_query(const std::vector<base::SharedString>& users, std
 }
 
 void HomeShard::append_presence(std::string& out, const base::SharedString& user_id) {
-  protocol::PresenceEvent event{.user_id = user_id.view(), .status = name_of(Status::kOffline)};
-  const User* user = find_user(user_id);
-  if (user != nullptr && !user->sessions.empty()) {
-    event.status = name_of(user->best());
-    event.last_seen_ms = shard_.unix_ms();
-  } else if (const auto seen = last_seen_.find(user_id); seen != last_seen_.end()) {
-    event.last_seen_ms = seen->second.unix_ms;
-  }
-  protocol::append_event(out, event);
+  const PresenceInfo info = presence(user_id);
+  protocol::append_event(
+      out, protocol::PresenceEvent{
+               .user_id = user_id.view(), .status = status_name(info.status), .last_seen_ms = info.last_seen_ms});
 }
 
 void HomeShard::set_status(const base::SharedString& user_id, SessionId session_id, Status status, std::string ack,
@@ -735,7 +729,11 @@ void HomeShard::set_status(const base::SharedString& user_id, SessionId session_
 
 void HomeShard::update_presence(User& user) {
   const Status now = user.best();
-  if (std::exchange(user.told, now) == now || !user.is_watched()) return;
+  const Status before = std::exchange(user.told, now);
+  if (before == now) return;
+  if (before == Status::kOffline) ++online_users_;
+  if (now == Status::kOffline) --online_users_;
+  if (!user.is_watched()) return;
   auto event = std::make_shared<Event>();
   append_presence(event->json, user.id);
   event->conflate_key = conflate_key("presence", {}, user.id.view());

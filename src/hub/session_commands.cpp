@@ -127,7 +127,7 @@ void SessionShard::execute(Session& session, const Command& command) {
       protocol::append_event(scratch_, protocol::CursorEvent{.id = command.id, .cursor = cursor_text_});
       return answer(session, scratch_);
     case CommandType::kReceived:
-      return ack(session, command.id);
+      return received(session, command);
     case CommandType::kSignal:
       return signal(session, command);
     case CommandType::kPing:

@@ -432,7 +432,7 @@ void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const E
   }
   const bool kept = event->lane == Lane::kKept;
   if (kept ? topic.live == 0 : topic.members.empty()) return;
-  if (event->exclude_session != 0 || (!kept && (pressured_ != 0 || topic.live != topic.members.size()))) {
+  if (!event->is_for_all() || (!kept && (pressured_ != 0 || topic.live != topic.members.size()))) {
     deliver_one_by_one(topic, *event, event);
     return;
   }
@@ -450,9 +450,9 @@ void SessionShard::deliver_one_by_one(Topic& topic, const Event& event, const Ev
   const std::size_t count = event.lane == Lane::kEphemeral ? topic.members.size() : topic.live;
   for (std::size_t i = 0; i < count; ++i) {
     Session& session = *topic.members[i].session;
-    if (session.id_ == event.exclude_session) continue;
+    if (session.id_ == event.exclude_session || is_excluded(session, event.exclude_user)) continue;
     if (event.lane == Lane::kEphemeral && session.pressure_) {
-      conflate(session, topic, ref);
+      conflate(session, &topic, ref);
       continue;
     }
     runtime::BatchRef& batch = batches[static_cast<std::size_t>(session.framing_)];
@@ -532,7 +532,7 @@ void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_v
 
 // --------------------------------------------------------------------------------------------------------- pressure
 
-void SessionShard::conflate(Session& session, const Topic& topic, const EventRef& event) {
+void SessionShard::conflate(Session& session, const Topic* topic, const EventRef& event) {
   auto& kept = session.pressure_->conflated;
   if (!event->conflate_key.empty()) {
     for (auto& known : kept) {
@@ -542,7 +542,7 @@ void SessionShard::conflate(Session& session, const Topic& topic, const EventRef
       return;
     }
     if (kept.size() < kMaxConflated) {
-      kept.push_back({&topic, event});
+      kept.push_back({topic, event});
       return;
     }
   }
@@ -684,6 +684,7 @@ void SessionShard::refilled(const Refilled& answer) {
       if (event.seq <= membership->sent_seq) continue;
       membership->sent_seq = event.seq;
       if (event.publication->exclude_session == session.id_) continue;
+      if (is_excluded(session, event.publication->exclude_user)) continue;
       scratch_.clear();
       protocol::append_stored_event(scratch_, event.publication->type, event.id_ms, event.seq, event.publication->body);
       send(session, scratch_);

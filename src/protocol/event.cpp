@@ -1,5 +1,6 @@
 #include "hubbub/protocol/event.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <charconv>
@@ -177,20 +178,34 @@ void append_event(std::string& out, const MembersEvent& event) {
   out += '}';
 }
 
+void append_event(std::string& out, const RemovedEvent& event) {
+  put_text(out, R"({"type":"removed","room_id":)", event.room_id);
+  out += '}';
+}
+
+void append_event(std::string& out, const BroadcastEvent& event) {
+  put_text(out, R"({"type":"broadcast","from":)", event.from);
+  put_tail(out, event.content, event.timestamp_ms, {});
+  out += '}';
+}
+
 // HOT PATH
 void append_message_body(std::string& out, const MessageBody& body) {
   put_text(out, R"("room_id":)", body.room_id);
   put_text(out, R"(,"from":)", body.from);
   put_tail(out, body.content, body.timestamp_ms, body.message_id);
+  if (body.ephemeral) out += R"(,"ephemeral":true)";
 }
 
 void append_direct_message_body(std::string& out, const DirectMessageBody& body) {
   put_text(out, R"("from":)", body.from);
   put_text(out, R"(,"to_user":)", body.to_user);
   put_tail(out, body.content, body.timestamp_ms, body.message_id);
+  if (body.ephemeral) out += R"(,"ephemeral":true)";
 }
 
-bool append_notification_body(std::string& out, std::string_view raw_object) {
+bool append_notification_body(std::string& out, std::string_view raw_object,
+                              std::span<const std::string_view> without) {
   const size_t before = out.size();
   std::string decoded;
   const bool good = scan_object(raw_object, [&](const JsonMember& member) {
@@ -198,6 +213,7 @@ bool append_notification_body(std::string& out, std::string_view raw_object) {
     const std::string_view quoted(member.key.data() - 1, member.key.size() + 2);
     const std::string_view key = decode_string(quoted, decoded);
     if (key == "type" || key == "id" || key == "seq") return;
+    if (std::find(without.begin(), without.end(), key) != without.end()) return;
     if (out.size() != before) out += ',';
     out += quoted;
     put_raw(out, ":", member.value.raw);
@@ -231,11 +247,25 @@ void append_stored_event(std::string& out, std::string_view type, uint64_t id_ms
   out += '}';
 }
 
+void append_ephemeral_event(std::string& out, std::string_view type, std::string_view body) {
+  put_raw(out, R"({"type":")", type);
+  out += '"';
+  if (!body.empty()) out += ',';
+  out += body;
+  out += '}';
+}
+
 HistoryWriter::HistoryWriter(std::string& out, const HistoryHeader& header) : out_(out) {
-  out_ += R"({"type":"history")";
-  put_id(out_, header.id);
-  if (!header.room_id.empty()) put_text(out_, R"(,"room_id":)", header.room_id);
-  put_text(out_, R"(,"epoch":)", header.epoch);
+  out_ += header.bare ? "{" : R"({"type":"history",)";
+  if (!header.id.empty()) {
+    put_raw(out_, R"("id":)", header.id);
+    out_ += ',';
+  }
+  if (!header.room_id.empty()) {
+    put_text(out_, R"("room_id":)", header.room_id);
+    out_ += ',';
+  }
+  put_text(out_, R"("epoch":)", header.epoch);
   out_ += R"(,"messages":[)";
 }
 

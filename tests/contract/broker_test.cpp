@@ -155,6 +155,106 @@ using Trace = std::vector<std::string>;
 using Backends = testing::Types<MemoryBackend>;
 TYPED_TEST_SUITE(BrokerContract, Backends);
 
+// ---- what is not kept, and what is forgotten
+
+TYPED_TEST(BrokerContract, CarriesWhatIsNotKeptToSubscribersAndKeepsNothing) {
+  const StreamKey key = room("a");
+  this->publish(key, "one");
+  const Position position = this->subscribe(key);
+  Publication publication = this->publication("two", "key");
+  publication.keep = false;
+  const Published first = this->publish(key, publication);
+  const Published second = this->publish(key, publication);
+  this->publish(key, "three");
+  EXPECT_EQ(first.position, (Position{position.epoch, 0}));
+  EXPECT_EQ(first.id_ms, 0U);
+  EXPECT_FALSE(second.duplicate);  // its key is not looked at
+  EXPECT_EQ(this->seen_seqs(), (Seqs{0, 0, 2}));
+  EXPECT_EQ(this->trace, (Trace{"event two", "event two", "event three"}));
+  EXPECT_EQ(this->seqs(this->since(key, 0)), (Seqs{1, 2}));
+  EXPECT_FALSE(this->publish(key, "four", "key").duplicate);
+}
+
+TYPED_TEST(BrokerContract, MakesNoStreamOfWhatIsNotKept) {
+  const StreamKey key = room("a");
+  Publication publication = this->publication("one");
+  publication.keep = false;
+  EXPECT_EQ(this->publish(key, publication).position.seq, 0U);
+  EXPECT_TRUE(this->seen.empty());  // nobody is there
+  this->subscribe(key);
+  this->publish(key, publication);
+  EXPECT_EQ(this->trace, (Trace{"event one"}));
+  EXPECT_EQ(this->since(key, 0).head_seq, 0U);
+  EXPECT_EQ(this->publish(key, "two").position.seq, 1U);
+}
+
+TYPED_TEST(BrokerContract, KeepsWhomAnEventIsNotFor) {
+  const StreamKey key = room("a");
+  Publication publication = this->publication("one");
+  publication.exclude_user = base::SharedString("ann");
+  this->publish(key, publication);
+  EXPECT_EQ(this->since(key, 0).events.at(0).publication->exclude_user.view(), "ann");
+}
+
+TYPED_TEST(BrokerContract, EraseForgetsEventsAndKeysAndCountsAnew) {
+  const StreamKey key = room("a"), other = room("b");
+  const Published before = this->publish(key, "one", "key");
+  this->publish_many(key, 3);
+  this->publish(other, "other");
+  const auto position =
+      this->template answer<Position>([&](auto done) { this->broker().erase(key, done); }).value_or(Position{});
+  EXPECT_NE(position.epoch, before.position.epoch);
+  EXPECT_EQ(position.seq, 0U);
+  const Page page = this->since(key, 0);
+  EXPECT_EQ(page.epoch, position.epoch);
+  EXPECT_EQ(page.head_seq, 0U);
+  EXPECT_EQ(page.first_seq, 1U);
+  EXPECT_TRUE(page.events.empty());
+  const Published after = this->publish(key, "again", "key");
+  EXPECT_FALSE(after.duplicate);
+  EXPECT_EQ(after.position, (Position{position.epoch, 1}));
+  EXPECT_EQ(this->seqs(this->since(other, 0)), (Seqs{1}));
+}
+
+TYPED_TEST(BrokerContract, EraseLeavesTheSubscription) {
+  const StreamKey key = room("a");
+  this->subscribe(key);
+  this->publish(key, "one");
+  const auto position =
+      this->template answer<Position>([&](auto done) { this->broker().erase(key, done); }).value_or(Position{});
+  this->publish(key, "two");
+  ASSERT_EQ(this->seen.size(), 2U);
+  EXPECT_EQ(this->seen[1].epoch, position.epoch);
+  EXPECT_EQ(this->seen[1].seq, 1U);
+  EXPECT_NE(this->seen[0].epoch, position.epoch);
+  this->unsubscribe(key);
+  this->publish(key, "three");
+  EXPECT_EQ(this->seen.size(), 2U);
+}
+
+TYPED_TEST(BrokerContract, EraseOfWhatThereIsNotIsNoFailure) {
+  const StreamKey key = room("a");
+  this->template answer<Position>([&](auto done) { this->broker().erase(key, done); });
+  this->subscribe(key);
+  const auto position =
+      this->template answer<Position>([&](auto done) { this->broker().erase(key, done); }).value_or(Position{});
+  EXPECT_EQ(this->publish(key, "one").position, (Position{position.epoch, 1}));
+  EXPECT_EQ(this->seen_seqs(), (Seqs{1}));
+}
+
+TYPED_TEST(BrokerContract, EraseFromWithinACallbackDropsWhatWaitsForIt) {
+  const StreamKey key = room("a");
+  this->subscribe(key);
+  this->hook = [&](std::size_t count) {
+    if (count != 1) return;
+    this->broker().publish(key, this->publication("two"), [](const base::Result<Published>&) {});
+    this->broker().erase(key, [](const base::Result<Position>&) {});
+  };
+  this->publish(key, "one");
+  EXPECT_EQ(this->trace, (Trace{"event one"}));
+  EXPECT_EQ(this->publish(key, "three").position.seq, 1U);
+}
+
 // ---- publish
 
 TYPED_TEST(BrokerContract, CountsEachStreamFromOneWithoutGaps) {

@@ -41,6 +41,9 @@ class FaultyBroker final : public broker::Broker {
   void read(const broker::StreamKey& key, const broker::ReadRange& range, ReadDone done) override {
     run<broker::Page>(std::move(done), [&](ReadDone answer) { broker_->read(key, range, std::move(answer)); });
   }
+  void erase(const broker::StreamKey& key, EraseDone done) override {
+    run<broker::Position>(std::move(done), [&](EraseDone answer) { broker_->erase(key, std::move(answer)); });
+  }
   void sweep() override { broker_->sweep(); }
 
  private:

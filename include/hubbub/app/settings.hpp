@@ -19,6 +19,7 @@ struct Settings {
   std::string server_id;   // empty: random
   bool insecure_open = false;
   std::string broker = "memory";
+  std::vector<std::string> api_keys;  // none: the API is for loopback alone
   bool test_echo = false;
 
   // Logging
@@ -58,6 +59,8 @@ struct Settings {
   std::size_t joined_members_max = 100;
   std::size_t room_announce_max = 1000;
   std::size_t last_seen_max = 100'000;
+  std::size_t reports_max = 10'000;
+  std::size_t idempotency_bytes = 64U * 1024U * 1024U;
 
   // Streams
   std::size_t retain_count = 1000;

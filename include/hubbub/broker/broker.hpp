@@ -39,6 +39,11 @@ struct Publication {
   /// Session that already knows (the sender's own, in the copy for its other sessions); 0: none. Kept with
   /// the event, for what is read back is not sent to that session either.
   std::uint64_t exclude_session = 0;
+  /// User whose sessions are not sent it; empty: nobody. Carried and kept.
+  base::SharedString exclude_user{};
+  /// False: carried to who is subscribed now, and kept nowhere: its event has seq 0 and id_ms 0, and dedupe_key is not
+  /// looked at.
+  bool keep = true;
 };
 
 /// An event as the stream keeps it. `id_ms`-`seq` is its public id; id_ms never decreases along a stream.
@@ -93,6 +98,10 @@ class BrokerSink {
 ///   first_seq > s + 1 knows that it lost (s, first_seq);
 /// - a read from within a callback may show an event that the sink is told of only later: merge by seq;
 /// - unsubscribing from what is not subscribed does nothing;
+/// - a publication that is not to be kept takes its place among the events of its stream, but changes nothing: no seq,
+///   no stream; it is answered with seq 0 and the stream's epoch;
+/// - after erase's completion the stream has no past: nothing is read, no dedupe_key is known, seq counts from 1 in
+///   another epoch. A subscription stays; what it is told from then on is of the new epoch;
 /// - retention by count, age and bytes (hubbub/broker/retention.hpp: the first rule that fits the stream, or the
 ///   default) drops the oldest first.
 class Broker {
@@ -100,12 +109,15 @@ class Broker {
   using PublishDone = base::InlineFunction<void(base::Result<Published>), 96>;
   using SubscribeDone = base::InlineFunction<void(base::Result<Position>), 96>;
   using ReadDone = base::InlineFunction<void(base::Result<Page>), 96>;
+  using EraseDone = base::InlineFunction<void(base::Result<Position>), 96>;
 
   virtual ~Broker() = default;
   virtual void publish(const StreamKey& key, Publication publication, PublishDone done) = 0;
   virtual void subscribe(const StreamKey& key, SubscribeDone done) = 0;
   virtual void unsubscribe(const StreamKey& key) = 0;
   virtual void read(const StreamKey& key, const ReadRange& range, ReadDone done) = 0;
+  /// Forgets the stream's past; gives the position that it starts anew from.
+  virtual void erase(const StreamKey& key, EraseDone done) = 0;
   /// Lets go of what has grown too old. Called about once a second.
   virtual void sweep() = 0;
 };

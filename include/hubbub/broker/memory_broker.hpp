@@ -65,6 +65,7 @@ class MemoryBroker final : public Broker {
   /// Nothing happens when the stream is not subscribed.
   void unsubscribe(const StreamKey& key) override;
   void read(const StreamKey& key, const ReadRange& range, ReadDone done) override;
+  void erase(const StreamKey& key, EraseDone done) override;
   void sweep() override;
 
   Usage usage() const noexcept;
@@ -165,9 +166,11 @@ class MemoryBroker final : public Broker {
   Kept* oldest_event() noexcept;
   void enforce_total(std::int64_t now_ms);
   void update_idle(Stream& stream, std::int64_t now_ms);
+  void forget_all(Stream& stream, std::int64_t now_ms);
   void drop(Stream& stream);
   static std::size_t stream_cost(const StreamKey& key) noexcept;
 
+  void carry(const StreamKey& key, Publication publication, PublishDone done);
   bool wanted(const Waiting& waiting) noexcept;
   void answer_waiting();
 

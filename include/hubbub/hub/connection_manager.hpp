@@ -5,9 +5,12 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "hubbub/broker/broker.hpp"
+#include "hubbub/hub/backend_requests.hpp"
 #include "hubbub/hub/counters.hpp"
 #include "hubbub/hub/limits.hpp"
 #include "hubbub/hub/session.hpp"
@@ -60,6 +63,67 @@ class ConnectionManager {
   void post_sessions(unsigned index, F&& task) {
     shards_[index].post([side = sessions_[index].get(), task = std::forward<F>(task)]() mutable { task(*side); });
   }
+  /// Runs `task(HomeShard&)` on shard `index`. [any thread]
+  template <class F>
+  void post_home_at(unsigned index, F&& task) {
+    shards_[index].post([home = homes_[index].get(), task = std::forward<F>(task)]() mutable { task(*home); });
+  }
+
+  // What backends ask, by way of the API. `from` is the asking shard, and `done` runs there, once.
+
+  /// Publishes each, in their order where it is the same stream; one mailbox task a home shard. [shard `from`]
+  void publish(unsigned from, std::vector<BackendPublish> items, PublishDone done);
+  /// Has all sessions of the user carry `order` out; `done` gets their number. [any thread]
+  void order_sessions(unsigned from, const base::SharedString& user, SessionOrder order, Tally::Done done);
+  /// Deletes the room; `done` gets the number of sessions that left it. [any thread]
+  void erase_room(unsigned from, const base::SharedString& room, Tally::Done done);
+  /// Sends an event to all sessions; `done` gets their number. [any thread]
+  void broadcast(unsigned from, std::string json, Tally::Done done);
+  /// `done(ask(HomeShard&))` with the home shard of `id`. [any thread]
+  template <class Ask, class Done>
+  void ask_home(unsigned from, const base::SharedString& id, Ask ask, Done done) {
+    auto both = std::make_unique<std::pair<Ask, Done>>(std::move(ask), std::move(done));
+    post_home(id, [this, from, both = std::move(both)](HomeShard& home) mutable {
+      auto answer = both->first(home);
+      auto parcel = std::make_unique<std::pair<decltype(answer), Done>>(std::move(answer), std::move(both->second));
+      shards_[from].post([parcel = std::move(parcel)] { parcel->second(std::move(parcel->first)); });
+    });
+  }
+  /// As ask_home, where `ask(HomeShard&, then)` gives its answer to `then(Answer)`, now or later. [any thread]
+  template <class Answer, class Ask, class Done>
+  void ask_home_later(unsigned from, const base::SharedString& id, Ask ask, Done done) {
+    auto both = std::make_unique<std::pair<Ask, Done>>(std::move(ask), std::move(done));
+    post_home(id, [this, from, both = std::move(both)](HomeShard& home) mutable {
+      auto& asks = both->first;
+      asks(home, [this, from, both = std::shared_ptr<std::pair<Ask, Done>>(std::move(both))](Answer answer) {
+        auto kept = std::make_unique<Answer>(std::move(answer));
+        shards_[from].post([both, kept = std::move(kept)] { both->second(std::move(*kept)); });
+      });
+    });
+  }
+  /// `done` gets a vector of what `ask(HomeShard&)` answers on each shard. [shard `from`]
+  template <class Ask, class Done>
+  void ask_homes(unsigned from, Ask ask, Done done) {
+    using Answer = std::invoke_result_t<Ask&, HomeShard&>;
+    struct Gathering {
+      Done done;
+      std::vector<Answer> answers{};
+    };
+    auto gathering = std::make_shared<Gathering>(Gathering{std::move(done)});
+    const auto shared_ask = std::make_shared<const Ask>(std::move(ask));
+    for (unsigned index = 0; index < shards_.size(); ++index) {
+      post_home_at(index, [this, from, shared_ask, gathering](HomeShard& home) {
+        auto answer = std::make_unique<Answer>((*shared_ask)(home));
+        shards_[from].post([this, gathering, answer = std::move(answer)] {
+          gathering->answers.push_back(std::move(*answer));
+          if (gathering->answers.size() == shards_.size()) gathering->done(std::move(gathering->answers));
+        });
+      });
+    }
+  }
+  /// Delivery reports that wait, on all shards: while there are none, nobody need hear of a `received`.
+  std::atomic<std::size_t>& reports_waiting() { return reports_waiting_; }
+
   /// Sends an event to the members of a topic on shard `index`. When its mailbox is full the event is not lost but
   /// owed: the members read it from the stream (kept), or it is dropped and counted (ephemeral). [home shard]
   void post_event(unsigned index, TopicKind kind, const base::SharedString& topic, const EventRef& event);
@@ -80,6 +144,8 @@ class ConnectionManager {
   std::vector<std::unique_ptr<HomeShard>> homes_;
   std::vector<std::unique_ptr<SessionShard>> sessions_;
   std::atomic<bool> stopping_{false};
+  std::atomic<std::size_t> reports_waiting_{0};
+  std::atomic<std::uint64_t> broadcasts_{0};
 };
 
 }  // namespace hubbub::hub

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "hubbub/base/shared_string.hpp"
 #include "hubbub/protocol/ws_deflate.hpp"
 
 namespace hubbub::hub {
@@ -31,9 +32,13 @@ struct Event {
   std::string conflate_key;  ///< ephemeral events of the same key replace each other under pressure; empty: dropped
   std::uint64_t seq = 0;     ///< of its stream; 0 when it is not kept
   std::uint64_t exclude_session = 0;
+  base::SharedString exclude_user;
   Lane lane = Lane::kKept;
 
   Event() = default;
+  /// Whether all members of its topic are sent it.
+  bool is_for_all() const { return exclude_session == 0 && exclude_user.empty(); }
+
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   ~Event() { delete deflated_.load(std::memory_order_relaxed); }

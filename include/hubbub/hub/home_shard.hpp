@@ -13,8 +13,10 @@
 #include "hubbub/base/shared_string.hpp"
 #include "hubbub/base/timing_wheel.hpp"
 #include "hubbub/broker/broker.hpp"
+#include "hubbub/hub/backend_requests.hpp"
 #include "hubbub/hub/by_id.hpp"
 #include "hubbub/hub/connection_manager.hpp"
+#include "hubbub/hub/delivery_reports.hpp"
 #include "hubbub/hub/requests.hpp"
 #include "hubbub/hub/user_counts.hpp"
 
@@ -40,8 +42,6 @@ class ShardCounts {
   std::unique_ptr<std::vector<Count>> rest_;
 };
 
-enum class Status : std::uint8_t { kOffline, kAway, kBusy, kOnline };  // ascending: a user is their best session
-
 /// The rooms and users whose home is one shard: who is in them, in which order events happen, who types, who is online.
 /// [home shard] throughout.
 class HomeShard final : public broker::BrokerSink {
@@ -62,6 +62,28 @@ class HomeShard final : public broker::BrokerSink {
   void refill(RefillRequest request);
   void signal(const Asker& asker, const base::SharedString& from, const base::SharedString& to_user,
               SessionId to_session, std::string_view data);
+
+  // For backends (home_shard_backend.cpp).
+  unsigned index() const { return shard_.index(); }
+  void publish(const std::shared_ptr<PublishPart>& part);
+  /// A session of the user has what the inbox held up to `seq`.
+  void received(const base::SharedString& user, std::uint64_t seq) { reports_.received(user, seq); }
+  /// Rooms with members, in order of their ids.
+  IdPage<RoomInfo> rooms(std::string_view prefix, const PageRequest& page) const;
+  /// `done` gets nothing when the room has no member and its stream keeps nothing.
+  using RoomDone = base::InlineFunction<void(base::Result<std::optional<RoomInfo>>), 64>;
+  void room(const base::SharedString& id, RoomDone done);
+  RoomMembers members(const base::SharedString& room, const PageRequest& page) const;
+  std::vector<base::SharedString> typing_users(const base::SharedString& room) const;
+  void read(const broker::StreamKey& stream, const broker::ReadRange& range, broker::Broker::ReadDone done);
+  IdPage<UserInfo> users(const PageRequest& page) const;
+  UserTotals user_totals() const { return {online_users_, user_sessions_}; }
+  PresenceInfo presence(const base::SharedString& user) const;
+  std::vector<SessionInfo> sessions_of(const base::SharedString& user) const;
+  /// Has `order` carried out on all sessions of the user.
+  void order(const base::SharedString& user, const SessionOrder& order, const std::shared_ptr<Tally>& tally) const;
+  /// The stream's past goes, and with it all members.
+  void erase_room(const base::SharedString& id, std::shared_ptr<Tally> tally);
 
  private:
   struct TypingEntry : base::Timer {
@@ -150,11 +172,15 @@ class HomeShard final : public broker::BrokerSink {
   void subscribed(const broker::StreamKey& key, base::Result<broker::Position> position);
   void answer_publish(const PublishRequest& request, const base::Result<broker::Published>& result,
                       std::size_t sessions);
+  void publish_item(const std::shared_ptr<PublishPart>& part, std::size_t index);
+  void published_item(const std::shared_ptr<PublishPart>& part, std::size_t index, DeliveryReports::Waiter* waiter,
+                      const base::Result<broker::Published>& published);
+  void finish_item(const std::shared_ptr<PublishPart>& part);
 
   Room& room_for(const base::SharedString& id);
-  Room* find_room(const base::SharedString& id);
+  Room* find_room(const base::SharedString& id) const;
   User& user_for(const base::SharedString& id);
-  User* find_user(const base::SharedString& id);
+  User* find_user(const base::SharedString& id) const;
   void drop_if_unused(User& user);
 
   void tell_joined_or_left(Room& room, const base::SharedString& user, bool joined);
@@ -189,6 +215,10 @@ class HomeShard final : public broker::BrokerSink {
   struct SweepTimer : base::Timer {
     HomeShard* home = nullptr;
   } sweep_timer_;
+  DeliveryReports reports_;
+  std::uint64_t ephemera_ = 0;
+  std::size_t online_users_ = 0;
+  std::size_t user_sessions_ = 0;
   std::unique_ptr<broker::Broker> broker_;  // last, so first to go: it may still call back into all else
 };
 

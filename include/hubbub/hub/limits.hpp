@@ -21,6 +21,7 @@ struct Limits {
   std::size_t joined_members_max = 100;
   std::size_t room_announce_max = 1000;
   std::size_t last_seen_max = 100'000;
+  std::size_t reports_max = 10'000;
   std::size_t compression_min_bytes = 512;
   int compression_level = 1;
 };

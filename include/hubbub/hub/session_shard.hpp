@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "hubbub/base/shared_string.hpp"
+#include "hubbub/hub/backend_requests.hpp"
 #include "hubbub/hub/by_id.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/hub/counters.hpp"
@@ -67,6 +68,13 @@ class SessionShard {
   /// A part of an answer that several home shards give; the last makes the ack.
   void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count);
 
+  // For backends; each gives the number of sessions that it was carried out on.
+  std::size_t carry_out(const SessionOrder& order, const std::vector<SessionId>& sessions);
+  /// Everybody leaves: the room is deleted.
+  std::size_t remove_all(const base::SharedString& room);
+  /// Sends an event to all sessions.
+  std::size_t broadcast(const EventRef& event);
+
   /// Events of this topic up to `seq` were not posted because the mailbox was full: its members owe them.
   /// [any thread]
   void owe(TopicKind kind, const base::SharedString& id, std::uint64_t seq);
@@ -95,6 +103,7 @@ class SessionShard {
   void set_status(Session& session, const protocol::Command& command);
   void history(Session& session, const protocol::Command& command);
   void signal(Session& session, const protocol::Command& command);
+  void received(Session& session, const protocol::Command& command);
   bool within_rate(Session& session, std::size_t bytes);
   void error(Session& session, std::string_view id, protocol::ErrorCode code, std::string_view field = {});
   void ack(Session& session, std::string_view id);
@@ -113,6 +122,7 @@ class SessionShard {
   void join_resumed(Session& session, const Resume& resume);
   bool join(Session& session, std::string_view room, Asker asker, std::optional<std::uint64_t> since,
             std::string epoch);
+  bool remove(Session& session, const Topic* room);
   void send_connected(Session& session, const protocol::Cursor* cursor);
 
   // Membership.
@@ -136,7 +146,11 @@ class SessionShard {
   void seal_all();
   void deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref);
   void send(Session& session, std::string_view json);
-  void conflate(Session& session, const Topic& topic, const EventRef& event);
+  /// `topic` null: a broadcast to all.
+  void conflate(Session& session, const Topic* topic, const EventRef& event);
+  static bool is_excluded(const Session& session, const base::SharedString& user) {
+    return !user.empty() && session.user_ == user;
+  }
   void on_blocked(Session& session);
   void on_drained(Session& session);
   void on_grace_over(Pressure& pressure);

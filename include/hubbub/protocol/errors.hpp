@@ -36,6 +36,7 @@ enum class ErrorCode : uint8_t {
   kTooManySessions,
   kVersionNotSupported,
   kUnsupported,
+  kUnauthorized,
 };
 
 struct ErrorInfo {
@@ -78,6 +79,7 @@ inline constexpr std::array kErrors = {
               "The server has as many sessions as it may; try again later.", 503},
     ErrorInfo{ErrorCode::kVersionNotSupported, "version_not_supported", "This HTTP version is not supported.", 505},
     ErrorInfo{ErrorCode::kUnsupported, "unsupported", "The server does not do this.", 501},
+    ErrorInfo{ErrorCode::kUnauthorized, "unauthorized", "A key is needed, and none or a wrong one was given.", 401},
 };
 
 /// WebSocket close codes that the server sends; the values are the numbers on the wire.
@@ -147,7 +149,7 @@ inline constexpr std::array kCloses = {
 static_assert([] {
   for (size_t i = 0; i < kErrors.size(); ++i)
     if (static_cast<size_t>(kErrors[i].value) != i) return false;
-  return kErrors.size() == static_cast<size_t>(ErrorCode::kUnsupported) + 1;
+  return kErrors.size() == static_cast<size_t>(ErrorCode::kUnauthorized) + 1;
 }());
 
 }  // namespace hubbub::protocol

@@ -106,6 +106,20 @@ struct SignalEvent {
 };
 void append_event(std::string& out, const SignalEvent& event);
 
+/// A backend took the session out of the room.
+struct RemovedEvent {
+  std::string_view room_id;
+};
+void append_event(std::string& out, const RemovedEvent& event);
+
+/// To every session of the node; not kept.
+struct BroadcastEvent {
+  std::string_view from;
+  std::string_view content;  ///< raw
+  int64_t timestamp_ms = 0;
+};
+void append_event(std::string& out, const BroadcastEvent& event);
+
 // ---------------------------------------------------------------- to a room
 
 /// `type` is one of kUserJoined, kUserLeft, kTypingStart, kTypingStop.
@@ -132,8 +146,9 @@ struct MessageBody {
   std::string_view content;  ///< raw
   int64_t timestamp_ms = 0;
   std::string_view message_id = {};
+  bool ephemeral = false;  ///< written only when true
 };
-/// `"room_id":..,"from":..,"content":..,"timestamp":".."[,"message_id":..]`
+/// `"room_id":..,"from":..,"content":..,"timestamp":".."[,"message_id":..][,"ephemeral":true]`
 void append_message_body(std::string& out, const MessageBody& body);
 
 struct DirectMessageBody {
@@ -142,16 +157,21 @@ struct DirectMessageBody {
   std::string_view content;  ///< raw
   int64_t timestamp_ms = 0;
   std::string_view message_id = {};
+  bool ephemeral = false;  ///< written only when true
 };
-/// `"from":..,"to_user":..,"content":..,"timestamp":".."[,"message_id":..]`
+/// `"from":..,"to_user":..,"content":..,"timestamp":".."[,"message_id":..][,"ephemeral":true]`
 void append_direct_message_body(std::string& out, const DirectMessageBody& body);
 
-/// The members of `raw_object` but `type`, `id` and `seq`, which are the server's to give. False (and nothing
-/// appended) when it is not one valid JSON object.
-[[nodiscard]] bool append_notification_body(std::string& out, std::string_view raw_object);
+/// The members of `raw_object` but `type`, `id` and `seq`, which are the server's to give, and those of `without`.
+/// False (and nothing appended) when it is not one valid JSON object.
+[[nodiscard]] bool append_notification_body(std::string& out, std::string_view raw_object,
+                                            std::span<const std::string_view> without = {});
 
 /// `{"type":"<type>","id":"<id_ms>-<seq>","seq":<seq>,<body>}`. `type` is written without escaping.
 void append_stored_event(std::string& out, std::string_view type, uint64_t id_ms, uint64_t seq, std::string_view body);
+
+/// `{"type":"<type>",<body>}`: an event that no stream keeps. `type` is written without escaping.
+void append_ephemeral_event(std::string& out, std::string_view type, std::string_view body);
 
 /// The answer to `history`, written piece by piece so that stored events need no copy of their own:
 /// construct, `add` each in seq order, `finish`.
@@ -159,6 +179,7 @@ struct HistoryHeader {
   std::string_view id = {};       ///< raw
   std::string_view room_id = {};  ///< empty: the user's own inbox
   std::string_view epoch;
+  bool bare = false;  ///< without `type`, as an HTTP answer
 };
 class HistoryWriter {
  public:

@@ -266,6 +266,8 @@ enum class EventType : uint8_t {
   kTypingStop,
   kPresence,
   kSignal,
+  kRemoved,
+  kBroadcast,
 };
 
 /// What becomes of an event when a session reads too slowly.
@@ -366,10 +368,18 @@ inline constexpr std::array kHistoryEvent = {
     FieldSpec{"messages", FieldType::kEvents, kRequired, "kept events, ascending by `seq`"},
     FieldSpec{"more", FieldType::kBool, kRequired, "whether there are more in the direction asked for"},
 };
-inline constexpr std::array kMessage = {kEventId, kEventSeq, kRoom, kFrom, kContent, kTimestamp, kEventMessageId};
+inline constexpr FieldSpec kMessageEventId{"id", FieldType::kEventId, kOptional,
+                                           "unique and ascending in its stream; absent when `ephemeral`"};
+inline constexpr FieldSpec kMessageSeq{"seq", FieldType::kUint, kOptional,
+                                       "number in its stream, without gaps; absent when `ephemeral`"};
+inline constexpr FieldSpec kEphemeralFlag{"ephemeral", FieldType::kBool, kOptional,
+                                          "`true`: a backend sent it without keeping it, so it is never sent again"};
+inline constexpr std::array kMessage = {
+    kMessageEventId, kMessageSeq, kRoom, kFrom, kContent, kTimestamp, kEventMessageId, kEphemeralFlag,
+};
 inline constexpr std::array kDirectMessageEvent = {
-    kEventId, kEventSeq,  kFrom,           FieldSpec{"to_user", FieldType::kUserId, kRequired, "the recipient"},
-    kContent, kTimestamp, kEventMessageId,
+    kMessageEventId, kMessageSeq, kFrom,           FieldSpec{"to_user", FieldType::kUserId, kRequired, "the recipient"},
+    kContent,        kTimestamp,  kEventMessageId, kEphemeralFlag,
 };
 inline constexpr std::array kNotification = {kEventId, kEventSeq};
 inline constexpr std::array kGap = {
@@ -389,6 +399,8 @@ inline constexpr std::array kSignalEvent = {
     FieldSpec{"from_session", FieldType::kSessionId, kRequired, "the sender's session, for the answer's `to_session`"},
     FieldSpec{"data", FieldType::kAnyJson, kRequired, "as it was sent"},
 };
+inline constexpr std::array kRemovedEvent = {kRoom};
+inline constexpr std::array kBroadcastEvent = {kFrom, kContent, kTimestamp};
 }  // namespace fields
 
 /// The order is that of EventType.
@@ -424,6 +436,10 @@ inline constexpr std::array kEvents = {
               "A user stopped typing in the room."},
     EventSpec{EventType::kPresence, "presence", Delivery::kEphemeral, fields::kPresenceEvent, "How a user is."},
     EventSpec{EventType::kSignal, "signal", Delivery::kControl, fields::kSignalEvent, "Data from another session."},
+    EventSpec{EventType::kRemoved, "removed", Delivery::kControl, fields::kRemovedEvent,
+              "A backend took this session out of the room, or deleted the room."},
+    EventSpec{EventType::kBroadcast, "broadcast", Delivery::kEphemeral, fields::kBroadcastEvent,
+              "A backend tells every session of the node."},
 };
 
 [[nodiscard]] constexpr const EventSpec& event_spec(EventType type) { return kEvents[static_cast<size_t>(type)]; }
@@ -438,7 +454,7 @@ static_assert([] {
   for (size_t i = 0; i < kEvents.size(); ++i)
     if (static_cast<size_t>(kEvents[i].type) != i) return false;
   return kCommands.size() == static_cast<size_t>(CommandType::kPing) + 1 &&
-         kEvents.size() == static_cast<size_t>(EventType::kSignal) + 1;
+         kEvents.size() == static_cast<size_t>(EventType::kBroadcast) + 1;
 }());
 
 }  // namespace hubbub::protocol

@@ -138,6 +138,29 @@ TEST(Event, WritesHistoryPieceByPiece) {
       R"({"type":"message","id":"1-1","seq":1,"from":"a"},{"type":"message","id":"2-2","seq":2,"from":"b"}],"more":true})");
 }
 
+TEST(Event, WritesEventsThatNoStreamKeeps) {
+  std::string out;
+  append_ephemeral_event(out, "message", R"("room_id":"r")");
+  EXPECT_EQ(out, R"({"type":"message","room_id":"r"})");
+  EXPECT_EQ(encode(RemovedEvent{.room_id = "r\"x"}), R"({"type":"removed","room_id":"r\"x"})");
+  EXPECT_EQ(encode(BroadcastEvent{.from = "server", .content = "[1, 2]", .timestamp_ms = 0}),
+            R"({"type":"broadcast","from":"server","content":[1, 2],"timestamp":"1970-01-01T00:00:00.000Z"})");
+}
+
+TEST(Event, WritesABareHistoryWithoutTypeAndId) {
+  std::string out;
+  HistoryWriter writer(out, {.room_id = "r", .epoch = "e", .bare = true});
+  writer.finish(false);
+  EXPECT_EQ(out, R"({"room_id":"r","epoch":"e","messages":[],"more":false})");
+}
+
+TEST(Event, LeavesOutOfANotificationWhatItIsToldTo) {
+  std::string out;
+  const std::vector<std::string_view> without = {"report"};
+  EXPECT_TRUE(append_notification_body(out, R"({"a":1,"report":"sync","b":2})", without));
+  EXPECT_EQ(out, R"("a":1,"b":2)");
+}
+
 /// Each event twice: with everything, and with nothing that may be left out.
 std::multimap<EventType, std::string> samples() {
   std::multimap<EventType, std::string> out;
@@ -184,6 +207,17 @@ std::multimap<EventType, std::string> samples() {
     text.clear();
     append_stored_event(text, event_name(EventType::kDirectMessage), 1, 2, body);
     add(EventType::kDirectMessage, text);
+    for (const EventType type : {EventType::kMessage, EventType::kDirectMessage}) {
+      text.clear();
+      body.clear();
+      if (type == EventType::kMessage) {
+        append_message_body(body, {.room_id = "r", .from = "a", .content = "1", .ephemeral = true});
+      } else {
+        append_direct_message_body(body, {.from = "a", .to_user = "b", .content = "1", .ephemeral = true});
+      }
+      append_ephemeral_event(text, event_name(type), body);
+      add(type, text);
+    }
     add(EventType::kGap, encode(GapEvent{.room_id = full ? "r" : "", .from_seq = 1, .to_seq = 2}));
   }
   std::string notification;
@@ -195,6 +229,8 @@ std::multimap<EventType, std::string> samples() {
   add(EventType::kMembers, encode(MembersEvent{.room_id = "r", .member_count = 1}));
   add(EventType::kPresence, encode(PresenceEvent{.user_id = "u", .status = "away"}));
   add(EventType::kSignal, encode(SignalEvent{.from = "a", .from_session = "s", .data = "[1]"}));
+  add(EventType::kRemoved, encode(RemovedEvent{.room_id = "r"}));
+  add(EventType::kBroadcast, encode(BroadcastEvent{.from = "a", .content = "1", .timestamp_ms = 1}));
   return out;
 }
 

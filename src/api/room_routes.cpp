@@ -1,0 +1,169 @@
+#include "hubbub/api/room_routes.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hubbub/base/random.hpp"
+#include "hubbub/hub/home_shard.hpp"
+#include "hubbub/protocol/event.hpp"
+
+namespace hubbub::api {
+
+using base::SharedString;
+using hub::HomeShard;
+using protocol::ErrorCode;
+using transport::HttpResponse;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+void list_rooms(Call& call) {
+  const auto page = call.page();
+  if (!page) return;
+  const std::string prefix = transport::query_value(call.request().target().query, "prefix").value_or("");
+  const Reply reply = call.defer();
+  call.manager().ask_homes(
+      call.shard(), [page = *page, prefix](HomeShard& home) { return home.rooms(prefix, page); },
+      [reply, limit = page->limit](std::vector<hub::IdPage<hub::RoomInfo>> pages) {
+        const hub::IdPage<hub::RoomInfo> merged = merge(std::move(pages), limit);
+        Json rooms = Json::array();
+        for (const hub::RoomInfo& room : merged.items) {
+          rooms.push_back({{"room_id", room.id.view()},
+                           {"members", room.members},
+                           {"sessions", room.sessions},
+                           {"seq", room.position.seq}});
+        }
+        reply.send({.body = Json{{"rooms", std::move(rooms)}, {"next", next_of(merged)}}.dump()});
+      });
+}
+
+void room(Call& call) {
+  const auto id = call.id(0, "room");
+  if (!id) return;
+  const Reply reply = call.defer();
+  call.manager().ask_home_later<base::Result<std::optional<hub::RoomInfo>>>(
+      call.shard(), *id, [id = *id](HomeShard& home, auto done) { home.room(id, std::move(done)); },
+      [reply](const base::Result<std::optional<hub::RoomInfo>>& found) {
+        if (!found) return reply.send(transport::error_response(ErrorCode::kBrokerUnavailable));
+        if (!*found) return reply.send(transport::error_response(ErrorCode::kNotFound, "There is no such room."));
+        const hub::RoomInfo& info = **found;
+        reply.send({.body = Json{{"room_id", info.id.view()},
+                                 {"members", info.members},
+                                 {"sessions", info.sessions},
+                                 {"seq", info.position.seq},
+                                 {"epoch", base::to_hex(info.position.epoch)}}
+                                .dump()});
+      });
+}
+
+void members(Call& call) {
+  const auto id = call.id(0, "room");
+  if (!id) return;
+  const auto page = call.page();
+  if (!page) return;
+  const Reply reply = call.defer();
+  call.manager().ask_home(
+      call.shard(), *id, [id = *id, page = *page](HomeShard& home) { return home.members(id, page); },
+      [reply, id = *id](const hub::RoomMembers& members) {
+        Json users = Json::array();
+        for (const SharedString& user : members.users) users.push_back(user.view());
+        const Json next = members.more ? Json(members.users.back().view()) : Json(nullptr);
+        reply.send({.body = Json{
+                        {"room_id", id.view()},
+                        {"members", std::move(users)},
+                        {"member_count", members.count},
+                        {"next",
+                         next}}.dump()});
+      });
+}
+
+void typing(Call& call) {
+  const auto id = call.id(0, "room");
+  if (!id) return;
+  const Reply reply = call.defer();
+  call.manager().ask_home(
+      call.shard(), *id, [id = *id](HomeShard& home) { return home.typing_users(id); },
+      [reply, id = *id](const std::vector<SharedString>& typing) {
+        Json users = Json::array();
+        for (const SharedString& user : typing) users.push_back(user.view());
+        reply.send({.body = Json{{"room_id", id.view()}, {"users", std::move(users)}}.dump()});
+      });
+}
+
+void messages(Call& call) {
+  using broker::ReadRange;
+  const auto id = call.id(0, "room");
+  if (!id) return;
+  const auto since = call.number("since_seq", UINT64_MAX, 0, UINT64_MAX - 1);
+  if (!since) return;
+  const auto before = call.number("before_seq", UINT64_MAX, 0, UINT64_MAX - 1);
+  if (!before) return;
+  const auto limit = call.number("limit", kPageLimitDefault, 1, kPageLimitMax);
+  if (!limit) return;
+  if (*since != UINT64_MAX && *before != UINT64_MAX) {
+    return call.refuse(ErrorCode::kBadRequest, "since_seq and before_seq exclude each other.");
+  }
+  ReadRange range{.limit = static_cast<std::size_t>(*limit), .max_bytes = call.options().page_max_bytes};
+  if (*since != UINT64_MAX) {
+    range.from = ReadRange::From::kSince;
+    range.seq = *since;
+  } else if (*before != UINT64_MAX) {
+    range.from = ReadRange::From::kBefore;
+    range.seq = *before;
+  }
+  const Reply reply = call.defer();
+  call.manager().ask_home_later<base::Result<broker::Page>>(
+      call.shard(), *id,
+      [key = broker::StreamKey{broker::StreamKind::kRoom, *id}, range](HomeShard& home, auto done) {
+        home.read(key, range, std::move(done));
+      },
+      [reply, id = *id](const base::Result<broker::Page>& page) {
+        if (!page) return reply.send(transport::error_response(ErrorCode::kBrokerUnavailable));
+        const std::string epoch = base::to_hex(page->epoch);
+        HttpResponse response;
+        protocol::HistoryWriter writer(response.body, {.room_id = id.view(), .epoch = epoch, .bare = true});
+        for (const broker::StoredEvent& event : page->events) {
+          writer.add(event.publication->type, event.id_ms, event.seq, event.publication->body);
+        }
+        writer.finish(page->more);
+        reply.send(response);
+      });
+}
+
+void order_member(Call& call, hub::SessionOrder::What what) {
+  const auto room = call.id(0, "room");
+  if (!room) return;
+  const auto user = call.id(1, "user");
+  if (!user) return;
+  const Reply reply = call.defer();
+  call.manager().order_sessions(call.shard(), *user, {what, *room},
+                                [reply](const base::Result<std::size_t>& count) { send_sessions(reply, count); });
+}
+
+void erase(Call& call) {
+  const auto room = call.id(0, "room");
+  if (!room) return;
+  const Reply reply = call.defer();
+  call.manager().erase_room(call.shard(), *room,
+                            [reply](const base::Result<std::size_t>& count) { send_sessions(reply, count); });
+}
+
+}  // namespace
+
+void add_room_routes(ServerApi& api) {
+  using What = hub::SessionOrder::What;
+  api.add("GET", "/api/rooms", list_rooms);
+  api.add("GET", "/api/rooms/{room_id}", room);
+  api.add("DELETE", "/api/rooms/{room_id}", erase);
+  api.add("GET", "/api/rooms/{room_id}/messages", messages);
+  api.add("GET", "/api/rooms/{room_id}/members", members);
+  api.add("GET", "/api/rooms/{room_id}/typing", typing);
+  api.add("PUT", "/api/rooms/{room_id}/members/{user_id}", [](Call& call) { order_member(call, What::kJoin); });
+  api.add("DELETE", "/api/rooms/{room_id}/members/{user_id}", [](Call& call) { order_member(call, What::kLeave); });
+}
+
+}  // namespace hubbub::api
