@@ -16,11 +16,8 @@
 #include <variant>
 #include <vector>
 
-#include "hubbub/api/publish_routes.hpp"
-#include "hubbub/api/room_routes.hpp"
+#include "hubbub/api/routes.hpp"
 #include "hubbub/api/server_api.hpp"
-#include "hubbub/api/status_routes.hpp"
-#include "hubbub/api/user_routes.hpp"
 #include "hubbub/app/logging.hpp"
 #include "hubbub/app/settings_table.hpp"
 #include "hubbub/base/clock.hpp"
@@ -30,10 +27,8 @@
 #include "hubbub/broker/retention.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/runtime/shard_pool.hpp"
-#include "hubbub/transport/http_session.hpp"
 #include "hubbub/transport/listener.hpp"
 #include "hubbub/transport/shard_transport.hpp"
-#include "hubbub/transport/websocket_connection.hpp"
 
 namespace hubbub::app {
 
@@ -135,12 +130,7 @@ class Server {
         api_(context_, api_options(settings, pool_.size())),
         signals_(main_io_, SIGTERM, SIGINT, SIGHUP),
         stop_timer_(main_io_) {
-    transport::add_websocket_routes(context_.router, settings.test_echo);
-    transport::add_http_session_routes(context_.router);
-    api::add_status_routes(api_);
-    api::add_publish_routes(api_);
-    api::add_room_routes(api_);
-    api::add_user_routes(api_);
+    api::add_routes(api_, settings.test_echo);
     for (unsigned i = 0; i < pool_.size(); ++i) {
       transports_.push_back(std::make_unique<transport::ShardTransport>(context_, pool_[i]));
       context_.transports.push_back(transports_.back().get());

@@ -24,6 +24,13 @@ foreach(path IN LISTS node_tests)
                        ENVIRONMENT "${HUBBUB_INTEGRATION_ENVIRONMENT}")
 endforeach()
 
+# docs/openapi.yaml by the rules of tests/integration/redocly.yaml; it asks nobody on the network.
+add_test(NAME openapi.lint
+         COMMAND ${HUBBUB_NODE} ${HUBBUB_INTEGRATION}/node_modules/@redocly/cli/bin/cli.js lint
+                 --config ${HUBBUB_INTEGRATION}/redocly.yaml ${PROJECT_SOURCE_DIR}/docs/openapi.yaml)
+set_tests_properties(openapi.lint PROPERTIES TIMEOUT 120 LABELS source
+                     ENVIRONMENT "REDOCLY_TELEMETRY=off;REDOCLY_SUPPRESS_UPDATE_NOTICE=true;CI=true")
+
 set(conformance ${HUBBUB_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/conformance/run_autobahn.py
     --work ${PROJECT_SOURCE_DIR}/build/conformance)
 add_test(NAME conformance.self_test COMMAND ${conformance} --self-test)

@@ -5,10 +5,9 @@ import concurrent.futures
 import http.client
 import json
 import time
-import urllib.parse
 
 import support
-from support import WAIT_S, Case, RawSocket, Server, quoted, with_shards
+from support import WAIT_S, Case, quoted, with_shards
 
 
 class Backend:
