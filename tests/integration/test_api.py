@@ -628,7 +628,9 @@ class Reports(ApiCase):
         waiting = asyncio.ensure_future(self.later(self.ok, "POST", self.user_path("ann", "/messages"),
                                                    {"content": 1, **self.sync}))
         event = await ann.expect("direct_message")
-        status, _, _ = self.ask(
+        other = Backend(self.server)  # the first one's connection waits for its report
+        self.addCleanup(other.close)
+        status, _, _ = other.ask(
             "POST", f"/sessions/{ann.connected['session_id']}/commands", {"type": "received", "seq": event["seq"]},
             **{"X-Session-Key": ann.connected["session_key"]})
         self.assertEqual(status, 200)
