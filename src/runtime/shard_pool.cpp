@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <csignal>
 #include <string>
 
 namespace hubbub::runtime {
@@ -25,10 +26,16 @@ Shard& ShardPool::least_loaded() {
 }
 
 void ShardPool::start() {
+  // Signals are the main thread's; a shard that is picked for one would have its turn interrupted for nothing.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   for (const auto& shard : shards_) {
     threads_.emplace_back([&shard = *shard] { shard.run(); });
     pthread_setname_np(threads_.back().native_handle(), ("shard-" + std::to_string(shard->index())).c_str());
   }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void ShardPool::stop() {
