@@ -27,10 +27,11 @@ Shard& ShardPool::least_loaded() {
 
 void ShardPool::start() {
   // Signals are the main thread's; a shard that is picked for one would have its turn interrupted for nothing.
-  sigset_t all;
+  sigset_t signals;
   sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  ::pthread_sigmask(SIG_BLOCK, &signals, &before);
   for (const auto& shard : shards_) {
     threads_.emplace_back([&shard = *shard] { shard.run(); });
     pthread_setname_np(threads_.back().native_handle(), ("shard-" + std::to_string(shard->index())).c_str());
