@@ -1,5 +1,3 @@
-#include <openssl/crypto.h>
-
 #include <algorithm>
 #include <charconv>
 #include <memory>
@@ -8,9 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "hubbub/base/random.hpp"
 #include "hubbub/protocol/event.hpp"
-#include "hubbub/protocol/identifier.hpp"
 #include "hubbub/protocol/json.hpp"
 #include "hubbub/protocol/sse.hpp"
 #include "hubbub/transport/http_session.hpp"
