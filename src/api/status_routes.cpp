@@ -33,6 +33,7 @@ nlohmann::json stats_of(TransportContext& context) {
         {"gaps", counters.gaps.get()},
         {"slow_consumers_closed", counters.slow_closed.get()},
         {"rate_limited", counters.rate_limited.get()},
+        {"waiting_polls", context.transports[i]->waiting_polls()},
     };
     for (const auto& [key, value] : row.items())
       total[key] = total.value(key, std::uint64_t{0}) + value.get<std::uint64_t>();

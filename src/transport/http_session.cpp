@@ -35,6 +35,7 @@ HttpSession::HttpSession(ShardTransport& transport, const base::SharedString& us
 
 HttpSession::~HttpSession() {
   transport_.shard().wheel().cancel(*this);
+  take_poller();
   if (dirty_) transport_.shard().forget_dirty(*this);
   if (stream_ != nullptr) stream_->session_ = nullptr;
   forget_plain();
@@ -144,10 +145,11 @@ void HttpSession::poll(HttpConnection& connection, std::int64_t timeout_ms, cons
                        bool resumed) {
   if (poller_ != nullptr) {
     session_->suspend();
-    std::exchange(poller_, nullptr)->answer_deferred(error_response(ErrorCode::kReplaced));
+    take_poller()->answer_deferred(error_response(ErrorCode::kReplaced));
   }
   connection.defer(this);
   poller_ = &connection;
+  transport_.waiting_polls_.add();
   poll_due_ = false;
   if (resumed) session_->resume(cursor, false);
   const bool settled = session_->is_attached() && session_->is_settled();
@@ -160,8 +162,13 @@ void HttpSession::poll(HttpConnection& connection, std::int64_t timeout_ms, cons
   mark_dirty();
 }
 
+HttpConnection* HttpSession::take_poller() {
+  if (poller_ != nullptr) transport_.waiting_polls_.sub();
+  return std::exchange(poller_, nullptr);
+}
+
 void HttpSession::on_connection_gone() {
-  poller_ = nullptr;
+  take_poller();
   session_->suspend();
   linger();
 }
@@ -199,7 +206,7 @@ void HttpSession::answer_poll() {
   response.body += "\"}";
   response.extra_headers = "Cache-Control: no-store\r\n";
   session_->suspend();
-  HttpConnection* connection = std::exchange(poller_, nullptr);
+  HttpConnection* connection = take_poller();
   poll_due_ = false;
   if (ending_) {
     arm_after(0);
@@ -222,7 +229,7 @@ void HttpSession::retire() {
   }
   if (poller_ != nullptr) {
     session_->suspend();
-    std::exchange(poller_, nullptr)->answer_deferred(error_response(ErrorCode::kReplaced));
+    take_poller()->answer_deferred(error_response(ErrorCode::kReplaced));
   }
   arm_after(kRetiredMs);
 }

@@ -169,7 +169,8 @@ class Poll(Case):
         first = request(server, "GET", "/poll/ann?timeout=5")[1]
         thread, result = answer_in_thread(server, f"/poll/ann?timeout=30&cursor={first['cursor']}")
         deadline = time.monotonic() + WAIT_S
-        while request(server, "GET", "/api/stats")[1]["total"]["connections"] < 2 and time.monotonic() < deadline:
+        while request(server, "GET", "/api/stats")[1]["total"]["waiting_polls"] != 1:
+            self.assertLess(time.monotonic(), deadline)
             await asyncio.sleep(0.02)
         server.stop()
         thread.join(WAIT_S)

@@ -72,6 +72,8 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   void end();
   void mark_dirty();
   void answer_poll();
+  /// The waiting connection, which waits no more.
+  HttpConnection* take_poller();
   void arm_after(std::int64_t ms) { transport_.shard().wheel().arm(*this, transport_.shard().now_ms() + ms); }
 
   ShardTransport& transport_;

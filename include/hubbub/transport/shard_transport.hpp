@@ -12,6 +12,7 @@
 
 #include "hubbub/base/shared_string.hpp"
 #include "hubbub/hub/connection_manager.hpp"
+#include "hubbub/hub/counters.hpp"
 #include "hubbub/protocol/ws_deflate.hpp"
 #include "hubbub/protocol/ws_frame.hpp"
 #include "hubbub/runtime/channel.hpp"
@@ -98,6 +99,8 @@ class ShardTransport {
   HttpSession* find_http_session(hub::SessionId id) const;
   /// The user's session for polls that bring neither cursor nor key; null when there is none.
   HttpSession* find_plain_poll(const base::SharedString& user) const;
+  /// Polls that wait for something to come. [any thread]
+  std::uint64_t waiting_polls() const { return waiting_polls_.get(); }
 
  private:
   friend class TransportConnection;
@@ -113,6 +116,7 @@ class ShardTransport {
   boost::unordered_flat_map<hub::SessionId, HttpSession*> http_sessions_;
   boost::unordered_flat_map<base::SharedString, HttpSession*, base::SharedStringHash, base::SharedStringEqual>
       plain_polls_;
+  hub::Counter waiting_polls_;
 };
 
 /// A connection that its shard knows of, whatever it speaks.
