@@ -49,7 +49,7 @@ CommandLink::~CommandLink() = default;
 
 bool CommandLink::is_ready() const {
   if (failing_) return false;
-  return line_.is_up() || (line_.endpoint() && now_ms() - line_.down_since_ms() <= kMomentMs);
+  return line_.is_up() || (line_.has_been_up() && now_ms() - line_.down_since_ms() <= kMomentMs);
 }
 
 // HOT PATH
@@ -102,7 +102,7 @@ void CommandLink::on_reply(Reply&& reply) {
   } else if (!command.is_answered()) {
     failing_ = false;
     const auto code = error_code_of(reply.text());
-    if (context_.log.may_log(code)) spdlog::error("Redis answered: {}", reply.text().substr(0, 300));
+    if (context_.log.may_log(code)) spdlog::error("Redis answered: {}", loggable(reply.text()));
     settle(context_, command, make_error_code(RedisError::kServer));
   }
   if (alive.expired()) return;
@@ -122,7 +122,7 @@ bool CommandLink::turned_away(PendingCommand& command, const Reply& reply) {
     return true;
   }
   if (!is_not_now(code)) return false;
-  if (context_.log.may_log(code)) spdlog::warn("Redis answered: {}; trying again", reply.text().substr(0, 300));
+  if (context_.log.may_log(code)) spdlog::warn("Redis answered: {}; trying again", loggable(reply.text()));
   const auto alive = life_.watch();
   if (owner_.on_turned_away(*this, command, reply)) {
     if (!alive.expired()) release_if_drained();

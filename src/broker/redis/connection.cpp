@@ -43,7 +43,7 @@ void check_greeting(Greeting::Step step, const Reply& reply) {
   if (reply.kind() == Reply::Kind::kError) {
     const auto code = error_code_of(reply.text());
     const bool denied = step == Greeting::Step::kAuth || code == "NOAUTH" || code == "WRONGPASS" || code == "NOPERM";
-    throw Refused{std::string(name_of(step)) + " is answered: " + std::string(reply.text().substr(0, 200)), denied};
+    throw Refused{std::string(name_of(step)) + " is answered: " + std::string(loggable(reply.text())), denied};
   }
   if (step == Greeting::Step::kMaster && reply[0].text() != "master") throw Refused{"it is no master (yet)", false};
 }

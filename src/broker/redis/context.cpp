@@ -58,4 +58,8 @@ std::string to_text(const Endpoint& endpoint) {
 
 std::string_view error_code_of(std::string_view error) { return error.substr(0, error.find(' ')); }
 
+std::string_view loggable(std::string_view error) {
+  return error.substr(0, std::min<std::size_t>(error.find(" with args"), 200));
+}
+
 }  // namespace hubbub::broker::redis

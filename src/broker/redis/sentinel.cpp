@@ -55,7 +55,7 @@ void SentinelMaster::ask() {
     if (!answer_) {
       if (context_.log.may_log("sentinel")) {
         spdlog::warn("Redis Sentinel {} knows no master \"{}\" {}", to_text(asked), context_.options.sentinel_master,
-                     reply.text().substr(0, 200));
+                     loggable(reply.text()));
       }
       return false;
     }

@@ -112,6 +112,7 @@ void SubscriptionLink::on_error(const Reply& reply) {
   if (refused.size() > 1) {
     // One of them may have spoiled it for the others: each by itself.
     for (Question& question : refused) {
+      if (!question.subscription->wanted) continue;  // its UNSUBSCRIBE may have been sent already
       const Command command = std::move(Command(2).add("SUBSCRIBE").add(question.subscription->channel));
       line_.out() += command.bytes();
       question.batch = 1;
@@ -120,7 +121,7 @@ void SubscriptionLink::on_error(const Reply& reply) {
     return line_.start_write();
   }
   if (context_.log.may_log(error_code_of(reply.text()))) {
-    spdlog::error("Redis answered to a subscription: {}", reply.text().substr(0, 300));
+    spdlog::error("Redis answered to a subscription: {}", loggable(reply.text()));
   }
   owner_.on_refused(*this, refused.front().subscription, reply);
 }

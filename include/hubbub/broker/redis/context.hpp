@@ -84,5 +84,7 @@ struct Context {
 std::string to_text(const Endpoint& endpoint);
 /// The first word of an error: its code, such as MOVED.
 std::string_view error_code_of(std::string_view error);
+/// As much of an error as may stand in a log: some tell what the command's arguments were, such as a password.
+std::string_view loggable(std::string_view error);
 
 }  // namespace hubbub::broker::redis

@@ -65,6 +65,7 @@ class Line {
   void hurry();
 
   bool is_up() const { return up_; }
+  bool has_been_up() const { return was_up_once_; }
   /// Since when it has not been up; 0: it is.
   std::int64_t down_since_ms() const { return down_since_ms_; }
   const std::optional<Endpoint>& endpoint() const { return endpoint_; }  ///< where it leads or led to last

@@ -148,6 +148,31 @@ TEST(RedisClient, LoadsForgottenScriptsAgainAndKeepsTheOrder) {
   EXPECT_EQ(first_times(list_of(client, "r")), numbers(500));
 }
 
+TEST(RedisClient, IsNotReadyBeforeItHasEverConnected) {
+  RedisServer server;
+  RedisClient client(options_of(server));
+  EXPECT_FALSE(client.client().is_ready());
+  EXPECT_TRUE(client.run_until([&] { return client.client().is_ready(); }));
+  server.kill9();
+  client.run_for(100ms);
+  EXPECT_TRUE(client.client().is_ready());  // a moment is not an outage
+  EXPECT_TRUE(client.run_until([&] { return !client.client().is_ready(); }));
+}
+
+TEST(RedisClient, NoticesThatASilentSubscriptionIsHalfOpen) {
+  RedisServer server;
+  ClientOptions options = options_of(server);
+  options.wait_ms = 500;
+  RedisClient client(options);
+  const auto subscribed = client.subscribe("news");
+  ASSERT_TRUE(client.run_until([&] { return subscribed->done; }));
+  server.freeze();
+  // Nothing is asked of it but the sign of life, ten seconds after its last word.
+  client.run_for(11'500ms);
+  server.thaw();
+  ASSERT_TRUE(client.run_until([&] { return client.resubscribed["news"] == 1; }));
+}
+
 TEST(RedisClient, AShortFreezeIsOnlyLatency) {
   RedisServer server;
   RedisClient client(options_of(server), {&append_script()});
