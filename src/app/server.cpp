@@ -23,7 +23,10 @@
 #include "hubbub/base/clock.hpp"
 #include "hubbub/base/log.hpp"
 #include "hubbub/base/random.hpp"
+#include "hubbub/broker/backend.hpp"
 #include "hubbub/broker/memory_broker.hpp"
+#include "hubbub/broker/redis/node.hpp"
+#include "hubbub/broker/redis/redis_backend.hpp"
 #include "hubbub/broker/retention.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/runtime/shard_pool.hpp"
@@ -116,6 +119,26 @@ broker::MemoryBrokerLimits broker_limits(const Settings& settings, unsigned shar
   return limits;
 }
 
+broker::redis::RedisBackendOptions redis_options(const Settings& settings) {
+  broker::redis::RedisBackendOptions options;
+  options.client = std::get<broker::redis::ClientOptions>(broker::redis::parse_redis_urls(settings.redis_url));
+  options.client.tls_ca_file = settings.redis_tls_ca;
+  options.client.tls_cert_file = settings.redis_tls_cert;
+  options.client.tls_key_file = settings.redis_tls_key;
+  options.client.connect_timeout_ms = settings.redis_connect_timeout.count();
+  options.client.wait_ms = settings.redis_wait.count();
+  options.client.queue_bytes = settings.redis_queue_bytes;
+  const broker::MemoryBrokerLimits same = broker_limits(settings, 1);
+  options.limits = {.retain_count = same.retain_count,
+                    .retain_age_ms = same.retain_age_ms,
+                    .retain_bytes = same.retain_bytes,
+                    .retain_rules = same.retain_rules,
+                    .dedupe_window_ms = same.dedupe_window_ms};
+  options.lease_ms = settings.node_lease.count();
+  options.last_seen_ttl_ms = settings.last_seen_age.count();
+  return options;
+}
+
 /// The whole server: what there is, in the order in which it is built; it is taken down in the opposite order.
 class Server {
  public:
@@ -123,8 +146,8 @@ class Server {
       : settings_(settings),
         pool_(shard_count(settings), settings.mailbox_max, clock_),
         manager_(pool_, hub_limits(settings),
-                 [this](runtime::Shard&, broker::BrokerSink& sink) {
-                   return std::make_unique<broker::MemoryBroker>(clock_, broker_limits(settings_, pool_.size()), sink);
+                 [this](runtime::Shard& shard, broker::BrokerSink& sink, broker::PresenceSink& presence) {
+                   return make_backend(shard, sink, presence);
                  }),
         context_{manager_, transport_options(settings)},
         api_(context_, api_options(settings, pool_.size())),
@@ -139,6 +162,16 @@ class Server {
   }
 
   ~Server() { pool_.stop(); }
+
+  std::unique_ptr<broker::Backend> make_backend(runtime::Shard& shard, broker::BrokerSink& sink,
+                                                broker::PresenceSink& presence) {
+    if (settings_.broker == "redis") {
+      return std::make_unique<broker::redis::RedisBackend>(shard.io(), clock_, redis_node_, shard.index(),
+                                                           redis_options(settings_), sink, &presence);
+    }
+    return std::make_unique<broker::LocalBackend>(
+        std::make_unique<broker::MemoryBroker>(clock_, broker_limits(settings_, pool_.size()), sink));
+  }
 
   bool bind() {
     for (const std::string& text : settings_.listen) {
@@ -232,6 +265,7 @@ class Server {
 
   const Settings settings_;
   const base::SystemClock clock_;
+  broker::redis::Node redis_node_;
   runtime::ShardPool pool_;
   hub::ConnectionManager manager_;
   transport::TransportContext context_;

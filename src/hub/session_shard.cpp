@@ -265,6 +265,7 @@ void SessionShard::take_attached(Session& session, const Attached& answer) {
     return;
   }
   Topic& topic = *membership->topic;
+  if (topic.epoch != 0 && topic.epoch != answer.epoch && answer.epoch != 0) begin_epoch(topic, answer.epoch);
   topic.epoch = answer.epoch;
   membership->from_seq = answer.replay_after.value_or(answer.seq);
   if (answer.kind != TopicKind::kWatch && !resuming_.empty()) {
@@ -360,7 +361,7 @@ void SessionShard::rewind(Session& session, Membership& membership, const protoc
 }
 
 void SessionShard::send_connected(Session& session, const protocol::Cursor* cursor) {
-  const std::string id = base::to_hex(session.id_);
+  const std::string id = manager_.session_text(session.id_);
   const std::string key = manager_.session_key(session.id_);
   cursor_text_.clear();
   if (cursor == nullptr) {
@@ -426,6 +427,7 @@ void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const E
   if (found == nullptr) return;
   Topic& topic = *found;
   if (event->seq != 0) {
+    if (event->epoch != topic.epoch && topic.epoch != 0) begin_epoch(topic, event->epoch);
     if (event->seq <= topic.last_seq) return;  // an attach has been ahead of it
     advance(topic, event->seq - 1);
     topic.last_seq = event->seq;
@@ -441,6 +443,29 @@ void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const E
     if (open.batch[framing]) framer_.append(open.batch[framing]->bytes, static_cast<Framing>(framing), *event);
   }
   counters_.deliveries.add(topic.live);
+}
+
+/// The stream has lost its past and counts anew: so do its members, who are told.
+void SessionShard::begin_epoch(Topic& topic, std::uint64_t epoch) {
+  seal(topic);
+  topic.epoch = epoch;
+  const std::string text = base::to_hex(epoch);
+  scratch_.clear();
+  protocol::append_event(
+      scratch_, protocol::GapEvent{.room_id = topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{},
+                                   .from_seq = topic.last_seq + 1,
+                                   .to_seq = topic.last_seq,
+                                   .epoch = text});
+  topic.last_seq = 0;
+  for (std::size_t i = 0; i < topic.members.size(); ++i) {
+    Session& session = *topic.members[i].session;
+    Membership& membership = session.memberships_[topic.members[i].slot];
+    membership.from_seq = membership.sent_seq = 0;
+    // A page that is on its way is of the past.
+    if (membership.state == Membership::State::kRefilling) membership.state = Membership::State::kLagging;
+    counters_.gaps.add();
+    send(session, scratch_);
+  }
 }
 
 void SessionShard::deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref) {
@@ -511,8 +536,10 @@ void SessionShard::signalled(SessionId id, std::string_view json) {
   send(*session, json);
 }
 
-void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count) {
+void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count,
+                            bool failed) {
   gather->count += count;
+  gather->failed = gather->failed || failed;
   Session* found = find_session(gather->asker.session);
   if (found == nullptr) return;
   // Events are separated by a line feed, which JSON never holds unescaped.
@@ -524,7 +551,10 @@ void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_v
   if (--gather->waiting != 0) return;
   const Asker& asker = gather->asker;
   scratch_.clear();
-  if (asker.wants_answer()) {
+  if (gather->failed) {
+    protocol::append_event(scratch_,
+                           protocol::ErrorEvent{.id = asker.id, .code = protocol::ErrorCode::kBrokerUnavailable});
+  } else if (asker.wants_answer()) {
     protocol::append_event(scratch_, protocol::AckEvent{.id = asker.id, .count = gather->count});
   }
   reply(asker.session, asker.call, scratch_, asker.heavy);
@@ -651,6 +681,7 @@ void SessionShard::request_refill(Session& session, Membership& membership) {
   membership.state = Membership::State::kRefilling;
   ++refills_under_way_;
   const RefillRequest request{session.id_, membership.topic->kind, membership.topic->id, membership.sent_seq,
+                              membership.topic->epoch,
                               std::min(kRefillMaxBytes, std::max<std::size_t>(limits_.out_queue_bytes / 4, 1))};
   manager_.post_home(request.topic, [request](HomeShard& home) { home.refill(request); });
 }
@@ -662,7 +693,11 @@ void SessionShard::refilled(const Refilled& answer) {
   Session& session = *found;
   Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic));
   if (membership == nullptr || membership->state != Membership::State::kRefilling ||
-      membership->sent_seq != answer.after_seq) {
+      membership->sent_seq != answer.after_seq || membership->topic->epoch != answer.asked_epoch) {
+    if (membership != nullptr && membership->state == Membership::State::kRefilling &&
+        membership->topic->epoch != answer.asked_epoch) {
+      membership->state = Membership::State::kLagging;
+    }
     continuing_.emplace_back(session.id_, 0);  // it left meanwhile, but others may have waited for this page
     return;
   }
@@ -670,6 +705,11 @@ void SessionShard::refilled(const Refilled& answer) {
   counters_.refills.add();
   if (!answer.failed) {
     const broker::Page& page = answer.page;
+    if (page.epoch != topic.epoch && topic.epoch != 0) {
+      begin_epoch(topic, page.epoch);
+      continuing_.emplace_back(session.id_, 0);
+      return;
+    }
     if (page.first_seq > membership->sent_seq + 1) {
       counters_.gaps.add();
       scratch_.clear();

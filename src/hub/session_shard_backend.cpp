@@ -64,6 +64,10 @@ std::size_t SessionShard::remove_all(const base::SharedString& room) {
   return sessions.size();
 }
 
+void SessionShard::retire(SessionId id) {
+  if (Session* session = find_session(id)) session->outbound_->retire();
+}
+
 std::size_t SessionShard::broadcast(const EventRef& event) {
   std::array<runtime::BatchRef, kFramingCount> batches;
   std::size_t count = 0;

@@ -21,6 +21,8 @@ class Outbound {
   virtual void send(std::string_view json) = 0;
   /// Drops what was not begun, says `code` and closes.
   virtual void close(protocol::CloseCode code) = 0;
+  /// Its client has gone on with another session: it may go soon, but not before that one has taken its place.
+  virtual void retire() { close(protocol::CloseCode::kReplaced); }
   /// Takes no more from the client until it is told to go on: its session has enough to answer. May be ignored where
   /// commands do not come by the connection that is written to.
   virtual void hold_input(bool on) = 0;

@@ -66,12 +66,14 @@ class SessionShard {
   void signalled(SessionId session, std::string_view json);
   void refilled(const Refilled& answer);
   /// A part of an answer that several home shards give; the last makes the ack.
-  void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count);
+  void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count, bool failed);
 
   // For backends; each gives the number of sessions that it was carried out on.
   std::size_t carry_out(const SessionOrder& order, const std::vector<SessionId>& sessions);
   /// Everybody leaves: the room is deleted.
   std::size_t remove_all(const base::SharedString& room);
+  /// Its client has gone on elsewhere.
+  void retire(SessionId id);
   /// Sends an event to all sessions.
   std::size_t broadcast(const EventRef& event);
 
@@ -144,6 +146,7 @@ class SessionShard {
   OpenBatches& open_batches(Topic& topic, Lane lane);
   void seal(Topic& topic);
   void seal_all();
+  void begin_epoch(Topic& topic, std::uint64_t epoch);
   void deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref);
   void send(Session& session, std::string_view json);
   /// `topic` null: a broadcast to all.

@@ -52,7 +52,7 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   void forget_plain();
 
   /// Another session of the same client has taken its place: it may go soon, with its joins counted until then.
-  void retire();
+  void retire() override;
   void on_stop();
 
   // hub::Outbound
