@@ -9,9 +9,9 @@ namespace hubbub::broker::redis {
 
 /// A Lua script and its SHA-1, by which EVALSHA names it.
 struct Script {
-  std::string name;    ///< for logs: the file's name
+  std::string name;  ///< for logs: the file's name
   std::string source;
-  std::string sha1;    ///< 40 hex digits
+  std::string sha1;  ///< 40 hex digits
 };
 Script make_script(std::string_view name, std::string_view source);
 

@@ -26,10 +26,10 @@ struct ClientOptions {
   std::string sentinel_user, sentinel_password;
   unsigned database = 0;  ///< SELECT; not in a Cluster
   bool tls = false;
-  std::string tls_ca_file;                   ///< empty: the system's
-  std::string tls_cert_file, tls_key_file;   ///< of this client; empty: none
+  std::string tls_ca_file;                  ///< empty: the system's
+  std::string tls_cert_file, tls_key_file;  ///< of this client; empty: none
   std::int64_t connect_timeout_ms = 2'000;
-  std::int64_t wait_ms = 5'000;  ///< how long a command waits for its answer, reconnects included
+  std::int64_t wait_ms = 5'000;                  ///< how long a command waits for its answer, reconnects included
   std::size_t queue_bytes = 64UL * 1024 * 1024;  ///< of commands waiting or unanswered
   std::int64_t backoff_min_ms = 50;              ///< between connects: doubled each time, with full jitter
   std::int64_t backoff_max_ms = 2'000;

@@ -21,10 +21,10 @@ class Reply {
 
   Kind kind() const;
   bool is_nil() const { return kind() == Kind::kNil; }
-  std::int64_t integer() const;       ///< kInteger, or a text that is one
-  std::uint64_t number() const;       ///< as integer(), without a sign
-  std::string_view text() const;      ///< kText, kStatus, kError
-  std::size_t size() const;           ///< kArray
+  std::int64_t integer() const;           ///< kInteger, or a text that is one
+  std::uint64_t number() const;           ///< as integer(), without a sign
+  std::string_view text() const;          ///< kText, kStatus, kError
+  std::size_t size() const;               ///< kArray
   Reply operator[](std::size_t i) const;  ///< kNil when there is none
 
  private:
