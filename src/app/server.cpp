@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -246,6 +247,8 @@ class Server {
     for (unsigned i = 0; i < pool_.size(); ++i) {
       pool_[i].post([t = transports_[i].get()] { t->begin_stop(); });
     }
+    // What this node said of its users is over: the others take it back at once.
+    manager_.leave([this] { left_.store(true); });
     stop_deadline_ms_ = clock_.steady_ms() + settings_.close_timeout.count() + 500;
     wait_for_connections();
   }
@@ -253,7 +256,7 @@ class Server {
   void wait_for_connections() {
     std::size_t left = 0;
     for (unsigned i = 0; i < pool_.size(); ++i) left += pool_[i].connection_count().load();
-    if (left == 0 || clock_.steady_ms() >= stop_deadline_ms_) {
+    if ((left == 0 && left_.load()) || clock_.steady_ms() >= stop_deadline_ms_) {
       if (left != 0) spdlog::warn("{} connections did not close in time", left);
       return main_io_.stop();
     }
@@ -276,6 +279,7 @@ class Server {
   boost::asio::signal_set signals_;
   boost::asio::steady_timer stop_timer_;
   std::int64_t stop_deadline_ms_ = 0;
+  std::atomic<bool> left_{false};
 };
 
 }  // namespace

@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kSweepMs = 1'000;
 constexpr std::int64_t kCountMs = 1'000;
 constexpr std::size_t kRefillMaxEvents = 512;
+constexpr std::size_t kMaxDeferred = 1'000;  // messages of a room by those who are still being joined
 
 std::string conflate_key(std::string_view what, std::string_view room, std::string_view user) {
   std::string key(what);
@@ -198,7 +199,9 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
   }
   const std::unique_ptr<Waiting> waiting = std::move(is_room ? room->extras->waiting : user->extras->waiting);
   if (is_room) {
+    auto deferred = std::move(room->extras->deferred);
     room->extras.reset();
+    if (!deferred.empty()) room->more().deferred = std::move(deferred);
   } else if (user->extras->watchers.empty()) {
     user->extras.reset();
   }
@@ -212,6 +215,7 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
     }
     if (is_room && !request->already) failed_joins_[request->asker.session].push_back(request->topic);
     refuse_join(*request);
+    if (is_room) release_deferred(*room, request->asker.session, false);
   }
   if (is_room && room->sessions == 0) {
     if (position) broker_->unsubscribe(key);
@@ -283,6 +287,7 @@ void HomeShard::read_for_join(Room& room, std::unique_ptr<AttachRequest> request
                   if (!take_reading(still, *request)) return drop_join(*request);
                   answer_join(*still, *request, recover(*request, page));
                   release_held(*still, request->user);
+                  release_deferred(*still, request->asker.session, true);
                 });
 }
 
@@ -375,11 +380,15 @@ void HomeShard::detach_room(const DetachRequest& request) {
       drop_join(*waiting);
       return true;
     });
-    if (erased != 0) return;
+    if (erased != 0) {
+      release_deferred(*room, request.session, true);
+      return;
+    }
   }
   if (room->extras) {
     std::erase_if(room->extras->readings, [&](const Reading& reading) { return reading.session == request.session; });
     release_held(*room, request.user);
+    release_deferred(*room, request.session, true);
   }
   room->shards.remove(shard_of(request.session));
   if (room->users.remove(request.user)) {
@@ -510,7 +519,17 @@ void HomeShard::detach_watch(const DetachRequest& request) {
 void HomeShard::publish_to_room(std::unique_ptr<PublishRequest> request) {
   if (Room* room = find_room(request->room); room != nullptr && room->extras) {
     stop_typing(*room, request->from);
+    if (presence_ != nullptr && is_joining(*room, request->asker.session)) {
+      if (room->extras->deferred.size() == kMaxDeferred) return reply_error(request->asker, ErrorCode::kOverloaded);
+      room->extras->deferred.push_back(std::move(request));
+      return;
+    }
   }
+  publish_now(std::move(request));
+}
+
+// HOT PATH
+void HomeShard::publish_now(std::unique_ptr<PublishRequest> request) {
   const StreamKey key{StreamKind::kRoom, request->room};
   broker::Publication publication = std::move(request->publication);
   broker_->publish(key, std::move(publication),
@@ -540,7 +559,8 @@ void HomeShard::publish_direct(std::unique_ptr<PublishRequest> request) {
                          const User* user = find_user(request->to_user);
                          answer_publish(*request, result, user == nullptr ? 0 : user->sessions.size());
                        } else {
-                         count_sessions(request->to_user, [this, request = std::move(request), result = *result](
+                         const base::SharedString to_user = request->to_user;
+                         count_sessions(to_user, [this, request = std::move(request), result = *result](
                                                               std::size_t sessions) {
                            answer_publish(*request, result, sessions);
                          });

@@ -55,6 +55,7 @@ void HomeShard::asked_members(std::unique_ptr<AttachRequest> request, bool first
   if (request->since && !request->already) return read_for_join(*room, std::move(request));
   answer_join(*room, *request, {});
   release_held(*room, user);
+  if (!request->already) release_deferred(*room, request->asker.session, true);
 }
 
 /// The other nodes could not be told: it is as if it had not come.
@@ -68,6 +69,7 @@ void HomeShard::undo_join(Room& room, const AttachRequest& request, bool first) 
   }
   refuse_join(request);
   release_held(room, request.user);
+  release_deferred(room, request.asker.session, false);
   if (--room.sessions != 0 || (room.extras && room.extras->waiting)) return;
   broker_->unsubscribe(broker::StreamKey{broker::StreamKind::kRoom, room.id});
   drop_room(room);
@@ -86,6 +88,32 @@ void HomeShard::release_held(Room& room, const base::SharedString& user) {
     return true;
   });
   for (const EventRef& event : events) broadcast(room, event);
+}
+
+bool HomeShard::is_joining(const Room& room, SessionId session) const {
+  if (!room.extras) return false;
+  const auto waits = [&](const auto& request) { return request->asker.session == session && !request->already; };
+  const auto reads = [&](const Reading& reading) { return reading.session == session; };
+  return (room.extras->waiting && std::any_of(room.extras->waiting->begin(), room.extras->waiting->end(), waits)) ||
+         std::any_of(room.extras->readings.begin(), room.extras->readings.end(), reads);
+}
+
+/// What a session said right behind its join comes behind its `joined`, or it would miss its own message.
+void HomeShard::release_deferred(Room& room, SessionId session, bool joined) {
+  if (!room.extras || room.extras->deferred.empty() || is_joining(room, session)) return;
+  std::vector<std::unique_ptr<PublishRequest>> requests;
+  std::erase_if(room.extras->deferred, [&](auto& request) {
+    if (request->asker.session != session) return false;
+    requests.push_back(std::move(request));
+    return true;
+  });
+  for (auto& request : requests) {
+    if (joined) {
+      publish_now(std::move(request));
+    } else {
+      reply_error(request->asker, ErrorCode::kNotInRoom);
+    }
+  }
 }
 
 void HomeShard::on_member(const base::SharedString& id, const base::SharedString& user, bool joined,

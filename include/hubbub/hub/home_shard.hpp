@@ -132,6 +132,7 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
     std::vector<std::unique_ptr<TypingEntry>> typing;
     std::vector<Reading> readings;
     std::vector<std::pair<base::SharedString, EventRef>> held;  // for who is still being joined: `joined` comes first
+    std::vector<std::unique_ptr<PublishRequest>> deferred;  // by sessions that are still being joined
     std::unique_ptr<CountTimer> count_timer;  // a room above room_announce_max: its count is due
     std::unique_ptr<Waiting> waiting;         // for the subscription to stand
   };
@@ -198,6 +199,9 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
   void read_for_join(Room& room, std::unique_ptr<AttachRequest> request);
   bool take_reading(Room* room, const AttachRequest& request);
   void release_held(Room& room, const base::SharedString& user);
+  bool is_joining(const Room& room, SessionId session) const;
+  void release_deferred(Room& room, SessionId session, bool joined);
+  void publish_now(std::unique_ptr<PublishRequest> request);
   void ask_members(Room& room, std::unique_ptr<AttachRequest> request, bool first);
   void asked_members(std::unique_ptr<AttachRequest> request, bool first,
                      base::Result<broker::PresenceStore::Room> found);
