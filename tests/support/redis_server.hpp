@@ -33,6 +33,7 @@ class RedisServer {
   RedisServer& operator=(const RedisServer&) = delete;
 
   std::uint16_t port() const { return port_; }
+  std::uint16_t bus_port() const { return bus_port_; }
   pid_t pid() const { return pid_; }
   const std::string& folder() const { return folder_; }
   bool is_running() const { return pid_ > 0; }

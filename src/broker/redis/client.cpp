@@ -4,10 +4,12 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hubbub/broker/redis/cluster.hpp"
 #include "hubbub/broker/redis/context.hpp"
 #include "hubbub/broker/redis/errors.hpp"
 #include "hubbub/broker/redis/fixed_servers.hpp"
 #include "hubbub/broker/redis/routing.hpp"
+#include "hubbub/broker/redis/sentinel.hpp"
 #include "hubbub/broker/redis/slot.hpp"
 
 namespace hubbub::broker::redis {
@@ -16,10 +18,14 @@ std::unique_ptr<Routing> make_routing(Context& context, ClientSink& sink) {
   if (context.options.endpoints.empty()) throw std::invalid_argument("no Redis server is named");
   switch (context.options.topology) {
     case Topology::kSingle:
+    case Topology::kRing:
       return std::make_unique<FixedServers>(context, sink);
-    default:
-      throw std::invalid_argument("this Redis topology is not supported yet");
+    case Topology::kSentinel:
+      return std::make_unique<SentinelServer>(context, sink);
+    case Topology::kCluster:
+      return std::make_unique<Cluster>(context, sink);
   }
+  throw std::invalid_argument("no such Redis topology");
 }
 
 class Client::Impl {

@@ -187,27 +187,21 @@ void CommandLink::expire() {
   constexpr auto kNever = std::numeric_limits<std::int64_t>::max();
   std::int64_t next = kNever;
   std::vector<PendingCommand> late;
-  const auto take_if_late = [&](PendingCommand& command) {
+  const auto take_if_late = [&](PendingCommand& command, bool was_sent) {
     if (command.is_answered()) return false;
     if (command.deadline_ms > now) {
       next = std::min(next, command.deadline_ms);
       return false;
     }
     // What is left behind counts as answered.
-    late.push_back({std::exchange(command.bytes, {}), std::exchange(command.done, {}), 0, 0, false, 0});
+    late.push_back({std::exchange(command.bytes, {}), std::exchange(command.done, {}), 0, command.slot, false,
+                    static_cast<std::uint8_t>(was_sent ? 1 : 0)});
     return true;
   };
   // Those that were sent leave a place: their replies come yet. The others are never sent.
-  bool some_wait_no_more = false;
-  for (std::size_t i = 0; i < pending_.size(); ++i) {
-    if (take_if_late(pending_[i]) && i >= sent_) some_wait_no_more = true;
-  }
-  if (some_wait_no_more) {
-    const auto waiting = pending_.begin() + static_cast<std::ptrdiff_t>(sent_);
-    const auto answered = [](const PendingCommand& command) { return command.is_answered(); };
-    pending_.erase(std::remove_if(waiting, pending_.end(), answered), pending_.end());
-  }
-  for (PendingCommand& command : returned_) take_if_late(command);
+  for (std::size_t i = 0; i < sent_; ++i) take_if_late(pending_[i], true);
+  visit([](const PendingCommand&) {}, [&](PendingCommand& command) { return take_if_late(command, false); });
+  for (PendingCommand& command : returned_) take_if_late(command, true);
   std::erase_if(returned_, [](const PendingCommand& command) { return command.is_answered(); });
 
   if (!late.empty()) {
@@ -225,6 +219,7 @@ void CommandLink::expire() {
   for (PendingCommand& command : late) {
     settle(context_, command, make_error_code(RedisError::kUnavailable));
     if (alive.expired()) return;
+    if (command.owed == 0) owner_.on_settled(*this, command.slot);
   }
   if (silent_ms >= context_.options.wait_ms) {
     line_.drop("it has not answered for " + std::to_string(silent_ms) + " ms");

@@ -11,7 +11,7 @@ FixedServers::Server::Server(FixedServers& all, const Endpoint& where)
       subscriptions(all.context_, Line::Kind::kSubscriptions, endpoint, all.subscriptions_) {}
 
 FixedServers::FixedServers(Context& context, ClientSink& sink)
-    : context_(context), subscriptions_(context, sink, *this) {
+    : context_(context), subscriptions_(context, sink, *this), ring_(context.options.endpoints) {
   for (const Endpoint& endpoint : context.options.endpoints) {
     servers_.push_back(std::make_unique<Server>(*this, endpoint));
   }
@@ -24,7 +24,9 @@ void FixedServers::start() {
   }
 }
 
-FixedServers::Server& FixedServers::server_of(std::string_view) { return *servers_.front(); }
+FixedServers::Server& FixedServers::server_of(std::string_view route) {
+  return *(servers_.size() == 1 ? servers_.front() : servers_[ring_.server_of(route)]);
+}
 
 void FixedServers::send(std::string_view route, PendingCommand&& command) {
   server_of(route).commands.push(std::move(command));
@@ -39,7 +41,5 @@ void FixedServers::on_link_up(CommandLink& link) {
     if (&server->commands == &link) server->subscriptions.line().hurry();
   }
 }
-
-void FixedServers::on_misrouted(std::string_view, std::string_view) {}
 
 }  // namespace hubbub::broker::redis

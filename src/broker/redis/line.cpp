@@ -112,7 +112,7 @@ void Line::wait_and_attempt() {
 }
 
 void Line::drop(std::string_view why) {
-  if (finding_ || waiting_) return;
+  if (finding_) return attempt();  // what is being found may be what is to be left
   if (!connection_) return;
   connection_->close();
   closed(why, false);

@@ -41,10 +41,10 @@ void Subscriptions::unsubscribe(std::string_view channel) {
 /// Asks for it where it belongs, if one knows and can.
 void Subscriptions::place(const SubscriptionPtr& subscription) {
   SubscriptionLink* const link = router_.link_of(subscription->channel);
-  if (link == subscription->link) return;
+  if (link == nullptr || link == subscription->link) return;
   subscription->stands = false;
   if (subscription->link != nullptr) std::exchange(subscription->link, nullptr)->unsubscribe(subscription->channel);
-  if (link == nullptr || !link->is_up()) return;
+  if (!link->is_up()) return;
   subscription->link = link;
   link->subscribe(subscription);
 }

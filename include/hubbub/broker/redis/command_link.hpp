@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
 
 #include "hubbub/broker/redis/context.hpp"
 #include "hubbub/broker/redis/line.hpp"
@@ -31,7 +32,8 @@ class CommandLinkOwner {
   /// An error that only means "not here" or "not now" for the command's slot. True when it has been taken; else the
   /// link tries the command again by itself, in order.
   virtual bool on_turned_away(CommandLink&, PendingCommand&, const Reply&) { return false; }
-  /// The reply to a command of this slot has come, also when nobody waited for it any more.
+  /// The reply to a command of this slot has come, also when nobody waited for it any more, or none will come since it
+  /// was never sent.
   virtual void on_settled(CommandLink&, std::uint16_t /*slot*/) {}
   virtual void on_link_up(CommandLink&) {}
   virtual void on_link_down(CommandLink&) {}
@@ -54,13 +56,27 @@ class CommandLink final : private LineOwner {
   /// Takes over a command, whose bytes have been counted.
   void push(PendingCommand&& command);
   Line& line() { return line_; }
+  const Line& line() const { return line_; }
+  bool is_idle() const { return pending_.empty(); }
+
+  /// Looks at all commands, in order: those that were sent, then those that wait, of which `take` may move some away
+  /// (true: it has).
+  template <class Look, class Take>
+  void visit(Look&& look, Take&& take) {
+    for (std::size_t i = 0; i < sent_; ++i) look(std::as_const(pending_[i]));
+    std::size_t kept = sent_;
+    for (std::size_t i = sent_; i < pending_.size(); ++i) {
+      if (take(pending_[i])) continue;
+      if (kept != i) pending_[kept] = std::move(pending_[i]);
+      ++kept;
+    }
+    pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(kept), pending_.end());
+  }
 
   /// Whether commands are being answered, as far as one knows.
   bool is_ready() const;
 
  private:
-  friend class Cluster;
-
   void on_up() override;
   void on_reply(Reply&& reply) override;
   void on_written() override { flush(); }

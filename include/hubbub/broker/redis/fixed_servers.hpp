@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hubbub/broker/redis/ring.hpp"
 #include "hubbub/broker/redis/routing.hpp"
 
 namespace hubbub::broker::redis {
@@ -29,10 +30,11 @@ class FixedServers final : public Routing, private CommandLinkOwner, private Sub
 
   void on_link_up(CommandLink& link) override;
   SubscriptionLink* link_of(std::string_view channel) override { return &server_of(channel).subscriptions; }
-  void on_misrouted(std::string_view channel, std::string_view error) override;
+  void on_misrouted(std::string_view, std::string_view) override {}  // only a Cluster says so
 
   Context& context_;
   Subscriptions subscriptions_;
+  const Ring ring_;
   std::vector<std::unique_ptr<Server>> servers_;
 };
 
