@@ -40,6 +40,16 @@ add_test(NAME config.nginx COMMAND ${HUBBUB_NGINX} -t -c ${PROJECT_SOURCE_DIR}/c
 set_tests_properties(config.nginx PROPERTIES FAIL_REGULAR_EXPRESSION "\\[warn\\]")
 set_tests_properties(config.haproxy config.nginx PROPERTIES TIMEOUT 60 LABELS source)
 
+# docker/, without an engine: what we promise of it, and the opinion of two linters.
+add_test(NAME docker.promises COMMAND ${HUBBUB_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/checks/docker.py)
+add_test(NAME docker.compose_lint
+         COMMAND ${HUBBUB_NODE} ${HUBBUB_INTEGRATION}/node_modules/dclint/bin/dclint.cjs --max-warnings 0
+                 --config ${HUBBUB_INTEGRATION}/dclint.json ${PROJECT_SOURCE_DIR}/docker/docker-compose.yml)
+add_test(NAME docker.image_lint
+         COMMAND ${HUBBUB_NODE} ${HUBBUB_INTEGRATION}/node_modules/dockerfilelint/bin/dockerfilelint
+                 ${PROJECT_SOURCE_DIR}/docker/Dockerfile)
+set_tests_properties(docker.promises docker.compose_lint docker.image_lint PROPERTIES TIMEOUT 120 LABELS source)
+
 set(conformance ${HUBBUB_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/conformance/run_autobahn.py
     --work ${PROJECT_SOURCE_DIR}/build/conformance)
 add_test(NAME conformance.self_test COMMAND ${conformance} --self-test)

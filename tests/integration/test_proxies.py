@@ -20,7 +20,7 @@ from pathlib import Path
 
 import support
 from support import WAIT_S, Client, RawSocket, Server, quoted, run
-from test_sse import Stream, command, request
+from test_sse import Stream, request
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 # What a node needs to work with the others. With a broker that they share, users may meet from different nodes; until
