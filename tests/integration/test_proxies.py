@@ -39,6 +39,7 @@ class Proxy:
     def __init__(self, nodes, replace=(), env=None):
         self.folder = tempfile.TemporaryDirectory()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.listener.setblocking(False)  # nginx takes it as it is, and a worker of two would wait in accept() for ever
         self.port = self.listener.getsockname()[1]
         text = (CONFIG / self.file).read_text()
         for pattern, new in (*self.replacements(nodes), *replace):
