@@ -32,10 +32,8 @@ set_tests_properties(openapi.lint PROPERTIES TIMEOUT 120 LABELS source
                      ENVIRONMENT "REDOCLY_TELEMETRY=off;REDOCLY_SUPPRESS_UPDATE_NOTICE=true;CI=true")
 
 # The proxies' own opinion of config/; a warning is a failure. That they do what we want: integration.python.proxies.
-find_program(HUBBUB_HAPROXY haproxy PATHS /usr/sbin REQUIRED)
-find_program(HUBBUB_NGINX nginx PATHS /usr/sbin REQUIRED)
-add_test(NAME config.haproxy COMMAND ${HUBBUB_HAPROXY} -c -dW -f ${PROJECT_SOURCE_DIR}/config/haproxy.cfg)
-add_test(NAME config.nginx COMMAND ${HUBBUB_NGINX} -t -c ${PROJECT_SOURCE_DIR}/config/nginx.conf
+add_test(NAME config.haproxy COMMAND /usr/sbin/haproxy -c -dW -f ${PROJECT_SOURCE_DIR}/config/haproxy.cfg)
+add_test(NAME config.nginx COMMAND /usr/sbin/nginx -t -c ${PROJECT_SOURCE_DIR}/config/nginx.conf
                                    -g "pid ${CMAKE_CURRENT_BINARY_DIR}/nginx.pid;")
 set_tests_properties(config.nginx PROPERTIES FAIL_REGULAR_EXPRESSION "\\[warn\\]")
 set_tests_properties(config.haproxy config.nginx PROPERTIES TIMEOUT 60 LABELS source)
