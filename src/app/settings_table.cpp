@@ -461,6 +461,9 @@ Every setting has one key, and three places where it can be given. The first tha
   example in which every line is explained.
 - `hubbub print-config` shows the values in effect and where each comes from; its output is itself a configuration
   file. `hubbub check-config` says whether they are good. Both take the same flags as `hubbub serve`.
+- `hubbub healthcheck [http://HOST:PORT/PATH]` asks a running node: exit code 0 when it answers 200 within 3 s, else 1 and
+  a line that says what went wrong. Without a URL it asks for `/healthz` where `listen` says, by the same flags,
+  variables and file.
 - An unknown flag or key, a value that cannot be read or is out of range: one line on standard error that names it, and
   exit code 2. What goes wrong later, such as a port in use, is exit code 1.
 - An unknown `HUBBUB_` variable is only a warning in the log (other programs set such variables, Kubernetes for one).
