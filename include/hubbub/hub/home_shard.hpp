@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <deque>
@@ -10,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "hubbub/base/compact_vector.hpp"
 #include "hubbub/base/shared_string.hpp"
 #include "hubbub/base/timing_wheel.hpp"
 #include "hubbub/broker/broker.hpp"
@@ -110,16 +110,17 @@ class HomeShard final : public broker::BrokerSink {
   struct Room {
     base::SharedString id;
     ShardCounts shards;
-    UserCounts users;
+    [[no_unique_address]] UserCounts users;  // whose padding takes what follows: a room is one heap block of 72 bytes
+    std::uint32_t sessions : 30 = 0;
+    Subscription subscription : 2 = Subscription::kNone;
     broker::Position position;
     std::unique_ptr<RoomExtras> extras;  // what a quiet room does without
-    std::uint32_t sessions = 0;
-    Subscription subscription = Subscription::kNone;
     RoomExtras& more() {
       if (!extras) extras = std::make_unique<RoomExtras>();
       return *extras;
     }
   };
+  static_assert(sizeof(Room) <= 72);
   struct UserSession {
     SessionId id;
     Status status;
@@ -130,11 +131,11 @@ class HomeShard final : public broker::BrokerSink {
   };
   struct User {
     base::SharedString id;
-    boost::container::small_vector<UserSession, 1> sessions;
+    [[no_unique_address]] base::CompactVector<UserSession> sessions;  // whose padding takes the next two
+    Status told = Status::kOffline;                                   // what watchers know
+    Subscription subscription = Subscription::kNone;
     broker::Position position;           // newest of the inbox
     std::unique_ptr<UserExtras> extras;  // what a user whom nobody watches does without
-    Status told = Status::kOffline;      // what watchers know
-    Subscription subscription = Subscription::kNone;
     Status best() const;
     bool is_waiting() const { return extras && extras->waiting; }
     bool is_watched() const { return extras && !extras->watchers.empty(); }
@@ -143,6 +144,7 @@ class HomeShard final : public broker::BrokerSink {
       return *extras;
     }
   };
+  static_assert(sizeof(User) <= 56);
 
   void on_event(const broker::StreamKey& key, std::uint64_t epoch, const broker::StoredEvent& event) override;
 
