@@ -771,7 +771,7 @@ void HomeShard::show_typing(const Room& room, const base::SharedString& user, bo
 }
 
 void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, bool joined, std::size_t members) {
-  room.members = static_cast<std::uint32_t>(members);
+  if (room.extras && room.extras->count_timer) room.extras->count_timer->members = members;
   if (members <= limits_.room_announce_max) {
     const auto type = joined ? protocol::EventType::kUserJoined : protocol::EventType::kUserLeft;
     EventRef event = ephemeral(protocol::RoomUserEvent{type, user.view(), room.id.view()},
@@ -791,6 +791,7 @@ void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, 
     timer = std::make_unique<CountTimer>();
     timer->home = this;
     timer->room = room.id;
+    timer->members = members;
     timer->on_expire = [](base::Timer& expired) {
       auto& due = static_cast<CountTimer&>(expired);
       due.home->tell_count(due.room);
@@ -801,8 +802,9 @@ void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, 
 
 void HomeShard::tell_count(const base::SharedString& room_id) {
   Room* room = find_room(room_id);
-  if (room == nullptr) return;
-  broadcast(*room, ephemeral(protocol::MembersEvent{.room_id = room->id.view(), .member_count = room->members},
+  if (room == nullptr || !room->extras || !room->extras->count_timer) return;
+  const std::size_t members = room->extras->count_timer->members;
+  broadcast(*room, ephemeral(protocol::MembersEvent{.room_id = room->id.view(), .member_count = members},
                              conflate_key("members", room->id.view(), {})));
 }
 

@@ -50,7 +50,6 @@ void HomeShard::asked_members(std::unique_ptr<AttachRequest> request, bool first
   }
   request->member_count = found->members;
   request->member_names = std::move(found->names);
-  room->members = static_cast<std::uint32_t>(found->members);
   const base::SharedString user = request->user;
   if (request->since && !request->already) return read_for_join(*room, std::move(request));
   answer_join(*room, *request, {});

@@ -411,8 +411,9 @@ OpenBatches& SessionShard::open_batches(Topic& topic, Lane lane) {
   topic.listed = true;
   topic.open = std::make_unique<OpenBatches>();
   topic.open->lane = lane;
+  const Topic::Member* const members = topic.members.data();
   for (std::uint32_t i = 0; i < topic.live; ++i) {
-    Session& session = *topic.members[i].session;
+    Session& session = *members[i].session;
     runtime::BatchRef& batch = topic.open->batch[static_cast<std::size_t>(session.framing_)];
     if (!batch) batch = shard_.batches().acquire();
     session.outbound_->deliver(batch, 0);

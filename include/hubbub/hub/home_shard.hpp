@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <deque>
@@ -10,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "hubbub/base/compact_vector.hpp"
 #include "hubbub/base/shared_string.hpp"
 #include "hubbub/base/timing_wheel.hpp"
 #include "hubbub/broker/backend.hpp"
@@ -119,6 +119,7 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
   struct CountTimer : base::Timer {
     HomeShard* home = nullptr;
     base::SharedString room;
+    std::size_t members = 0;  // as last heard
   };
   enum class Subscription : std::uint8_t { kNone, kPending, kStanding };
   using Waiting = std::vector<std::unique_ptr<AttachRequest>>;
@@ -139,17 +140,17 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
   struct Room {
     base::SharedString id;
     ShardCounts shards;
-    UserCounts users;  // of this node
+    [[no_unique_address]] UserCounts users;  // of this node; its padding takes what follows: a room is 72 bytes of heap
+    std::uint32_t sessions : 30 = 0;
+    Subscription subscription : 2 = Subscription::kNone;
     broker::Position position;
     std::unique_ptr<RoomExtras> extras;  // what a quiet room does without
-    std::uint32_t sessions = 0;
-    std::uint32_t members = 0;  // users on all nodes, as last heard; only with other nodes
-    Subscription subscription = Subscription::kNone;
     RoomExtras& more() {
       if (!extras) extras = std::make_unique<RoomExtras>();
       return *extras;
     }
   };
+  static_assert(sizeof(Room) <= 72);
   struct UserSession {
     SessionId id;
     Status status;
@@ -163,11 +164,11 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
   };
   struct User {
     base::SharedString id;
-    boost::container::small_vector<UserSession, 1> sessions;
+    [[no_unique_address]] base::CompactVector<UserSession> sessions;  // whose padding takes the next two
+    Status told = Status::kOffline;                                   // what watchers know
+    Subscription subscription = Subscription::kNone;
     broker::Position position;           // newest of the inbox
     std::unique_ptr<UserExtras> extras;  // what a user whom nobody watches does without
-    Status told = Status::kOffline;      // what watchers know
-    Subscription subscription = Subscription::kNone;
     Status best() const;
     bool is_waiting() const { return extras && extras->waiting; }
     bool is_watched() const { return extras && !extras->watchers.empty(); }
@@ -176,6 +177,7 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
       return *extras;
     }
   };
+  static_assert(sizeof(User) <= 56);
 
   void on_event(const broker::StreamKey& key, std::uint64_t epoch, const broker::StoredEvent& event) override;
   void on_member(const base::SharedString& room, const base::SharedString& user, bool joined,
