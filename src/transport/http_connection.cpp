@@ -400,7 +400,10 @@ void HttpConnection::on_drained() {
 }
 
 void HttpConnection::on_timer() {
-  if (parser_) {
+  if (deferred_ != 0) {
+    // The server stops (on_stop), and whatever this waits for does not come.
+    answer_deferred(error_response(ErrorCode::kOverloaded, "The server stops; whether it has done this is not known."));
+  } else if (parser_) {
     refuse(ErrorCode::kRequestTimeout);
   } else {
     close_after_answers();
@@ -408,7 +411,14 @@ void HttpConnection::on_timer() {
 }
 
 void HttpConnection::on_stop() {
-  if (!parser_ && deferred_ == 0 && !is_closing()) close_gracefully(transport().options().close_timeout_ms);
+  if (is_closing()) return;
+  // Most answers come at once now; a broker that does not answer must not hold up the stop, and the answer that says so
+  // needs some of the time for itself.
+  if (deferred_ != 0) {
+    if (waiter_ == nullptr) arm_timer(transport().options().close_timeout_ms / 2);  // a poll's session answers it
+    return;
+  }
+  if (!parser_) close_gracefully(transport().options().close_timeout_ms);
 }
 
 }  // namespace hubbub::transport

@@ -637,6 +637,38 @@ class Reports(ApiCase):
         self.assertEqual((await waiting)["status"], "acked")
 
 
+@with_shards(1, 2)
+class Stop(ApiCase):
+    async def test_stopping_answers_the_reports_that_wait(self):
+        server = support.Server("--shards", self.shards)
+        self.addCleanup(server.process.kill)
+        users = [f"u{n}" for n in range(4)]
+        for user in users:
+            client = await support.Client.connect(server, user)
+            self.addAsyncCleanup(client.close)
+        sync = {"content": 1, "report": "sync", "ack_within_ms": 60000}
+        asked = [("/api/users/u0/messages", sync), ("/notify/u1", sync),
+                 ("/api/users/messages", {"user_ids": [*users, "away"], **sync})]
+        backends = [Backend(server) for _ in asked]
+        for backend in backends:
+            self.addCleanup(backend.close)
+        waiting = [asyncio.ensure_future(self.later(backend.ask, "POST", path, body))
+                   for backend, (path, body) in zip(backends, asked)]
+        deadline = time.monotonic() + WAIT_S
+        watcher = Backend(server)
+        self.addCleanup(watcher.close)
+        while watcher.ask("GET", "/api/stats")[1]["total"]["waiting_reports"] != 2 + len(users):
+            self.assertLess(time.monotonic(), deadline)
+            await asyncio.sleep(0.02)
+        await self.later(server.stop)
+        self.assertNotIn("did not close in time", server.log())
+        answers = [await each for each in waiting]
+        self.assertEqual([status for status, _, _ in answers], [200] * len(asked))
+        self.assertEqual([answer["status"] for _, answer, _ in answers[:2]], ["reached"] * 2)
+        self.assertEqual([r["status"] for r in answers[2][1]["results"]], ["reached"] * len(users) + ["offline"])
+        self.assertEqual({headers["connection"] for _, _, headers in answers}, {"close"})
+
+
 ALL = (("GET", "/api/rooms"), ("GET", "/api/rooms/r"), ("GET", "/api/users"), ("GET", "/api/users/count"),
        ("GET", "/api/stats"), ("POST", "/notify/u"), ("POST", "/send/u"), ("POST", "/api/batch"),
        ("POST", "/api/rooms/r/messages"), ("DELETE", "/api/rooms/r"), ("PUT", "/api/rooms/r/members/u"))

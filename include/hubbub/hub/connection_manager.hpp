@@ -41,8 +41,9 @@ class ConnectionManager {
   const Counters& counters(unsigned shard) const;
   std::uint64_t session_count() const;
 
-  /// From here on ending sessions are not told to rooms and watchers: all of them are ending. [any thread]
-  void begin_stop() { stopping_.store(true, std::memory_order_relaxed); }
+  /// From here on ending sessions are not told to rooms and watchers: all of them are ending. Delivery reports that
+  /// wait are answered with what is known. [any thread]
+  void begin_stop();
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   /// Runs `task(HomeShard&)` on the home shard of `id`. [any thread]
