@@ -362,6 +362,20 @@ class RawSocket:
                 return event
 
 
+def wait_until_read(case, raw):
+    """Until the server's socket of this connection has nothing unread, so that the next piece comes alone."""
+    local, remote = (f":{address[1]:04X}" for address in (raw.socket.getpeername(), raw.socket.getsockname()))
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            rows = [line.split() for line in table]
+        mine = [row for row in rows if row[1].endswith(local) and row[2].endswith(remote)]
+        if not mine or mine[0][4].endswith(":00000000"):
+            return
+        case.assertLess(time.monotonic(), deadline, "the server does not read")
+        time.sleep(0.001)
+
+
 def main():
     """Like unittest.main, but running nothing is a failure."""
     program = unittest.main(module="__main__", exit=False, verbosity=2)
