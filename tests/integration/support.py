@@ -236,8 +236,11 @@ class Case(unittest.IsolatedAsyncioTestCase):
         clients = [await self.client(name) for name in names]
         for client in clients:
             await client.join(self.room)
-        for client in clients:
-            await client.settle(0.05)
+        for n, client in enumerate(clients):
+            # Each is told of every user whose first session came with it or after it.
+            for late in dict.fromkeys(names[n:]):
+                if late not in names[:n]:
+                    await client.expect("user_joined", room_id=self.room, user_id=self.user(late))
             client.events.clear()
         return clients
 
