@@ -41,6 +41,7 @@ nlohmann::json stats_of(TransportContext& context) {
     shards.push_back(row);
   }
   total["connections"] = connections;
+  total["waiting_reports"] = manager.reports_waiting().load(std::memory_order_relaxed);
   return {{"server_id", manager.limits().server_id}, {"total", total}, {"shards", shards}};
 }
 

@@ -37,6 +37,13 @@ std::uint64_t ConnectionManager::session_count() const {
   return sum;
 }
 
+void ConnectionManager::begin_stop() {
+  stopping_.store(true, std::memory_order_relaxed);
+  for (unsigned index = 0; index < shards_.size(); ++index) {
+    post_home_at(index, [](HomeShard& home) { home.begin_stop(); });
+  }
+}
+
 void ConnectionManager::post_event(unsigned index, TopicKind kind, const base::SharedString& topic,
                                    const EventRef& event) {
   SessionShard* side = sessions_[index].get();

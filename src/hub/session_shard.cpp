@@ -335,7 +335,7 @@ void SessionShard::resume(Session& session, const protocol::Cursor* cursor, bool
     if (membership.sent_seq == membership.topic->last_seq) make_live(session, membership);
   }
   if (pressure) {
-    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
+    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json, true);
   }
   refill_next(session);
 }
@@ -351,7 +351,7 @@ void SessionShard::rewind(Session& session, Membership& membership, const protoc
   if (entry != nullptr && (entry->epoch != topic.epoch || entry->seq > topic.last_seq)) {
     scratch_.clear();
     protocol::append_event(scratch_, protocol::ErrorEvent{.code = protocol::ErrorCode::kBadCursor, .room_id = room});
-    return send(session, scratch_);
+    return send(session, scratch_, true);
   }
   if (membership.state == Membership::State::kLive) {
     if (target == topic.last_seq) return;
@@ -383,8 +383,9 @@ void SessionShard::send_connected(Session& session, const protocol::Cursor* curs
   send(session, scratch_);
 }
 
-void SessionShard::append_cursor(const Session& session, std::uint64_t key_tag, std::string& out) {
-  protocol::CursorWriter writer(cursor_scratch_, key_tag == 0 ? 0 : session.id_, key_tag);
+void SessionShard::append_cursor(const Session& session, std::uint64_t key_tag, std::string& out,
+                                 std::uint64_t answer) {
+  protocol::CursorWriter writer(cursor_scratch_, key_tag == 0 ? 0 : session.id_, key_tag, answer);
   for (const Membership& membership : session.memberships_) {
     const Topic& topic = *membership.topic;
     if (topic.kind == TopicKind::kWatch || membership.state == Membership::State::kJoining) continue;
@@ -501,7 +502,7 @@ void SessionShard::seal_all() {
   open_topics_.clear();
 }
 
-void SessionShard::send(Session& session, std::string_view json) {
+void SessionShard::send(Session& session, std::string_view json, bool recoverable) {
   if (session.closing_) return;
   // Answers are not in any stream, so they cannot give way to a mark; who asks much and reads nothing has to go. Before
   // its socket has been tried nobody knows who that is.
@@ -510,7 +511,7 @@ void SessionShard::send(Session& session, std::string_view json) {
     counters_.slow_closed.add();
     return dismiss(session, protocol::CloseCode::kSlowConsumer);
   }
-  session.outbound_->send(json);
+  recoverable ? session.outbound_->send_recoverable(json) : session.outbound_->send(json);
 }
 
 /// Says `code`, once, and hears the session no more; it ends when its transport says so.
@@ -609,7 +610,7 @@ void SessionShard::on_drained(Session& session) {
     const std::unique_ptr<Pressure> pressure = std::move(session.pressure_);
     shard_.wheel().cancel(*pressure);
     --pressured_;
-    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
+    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json, true);
   }
   refill_next(session);
   proceed(session);
@@ -718,7 +719,7 @@ void SessionShard::refilled(const Refilled& answer) {
           scratch_, protocol::GapEvent{.room_id = topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{},
                                        .from_seq = membership->sent_seq + 1,
                                        .to_seq = page.first_seq - 1});
-      send(session, scratch_);
+      send(session, scratch_, true);
       membership->sent_seq = page.first_seq - 1;
     }
     for (const broker::StoredEvent& event : page.events) {
@@ -728,7 +729,7 @@ void SessionShard::refilled(const Refilled& answer) {
       if (is_excluded(session, event.publication->exclude_user)) continue;
       scratch_.clear();
       protocol::append_stored_event(scratch_, event.publication->type, event.id_ms, event.seq, event.publication->body);
-      send(session, scratch_);
+      send(session, scratch_, true);
       counters_.deliveries.add();
     }
   }

@@ -42,8 +42,9 @@ class ConnectionManager {
   const Counters& counters(unsigned shard) const;
   std::uint64_t session_count() const;
 
-  /// From here on ending sessions are not told to rooms and watchers: all of them are ending. [any thread]
-  void begin_stop() { stopping_.store(true, std::memory_order_relaxed); }
+  /// From here on ending sessions are not told to rooms and watchers: all of them are ending. Delivery reports that
+  /// wait are answered with what is known. [any thread]
+  void begin_stop();
   /// Whether the broker does its work. [any thread]
   bool is_ready() const;
   /// Tells the other nodes that this one goes. `done` on shard 0. [any thread]

@@ -71,6 +71,8 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
   void publish(const std::shared_ptr<PublishPart>& part);
   /// A session of the user has what the inbox held up to `seq`.
   void received(const base::SharedString& user, std::uint64_t seq) { reports_.received(user, seq); }
+  /// Answers the delivery reports that wait with what is known.
+  void begin_stop() { reports_.stop(); }
   /// Rooms with members, in order of their ids.
   IdPage<RoomInfo> rooms(std::string_view prefix, const PageRequest& page) const;
   /// `done` gets nothing when the room has no member and its stream keeps nothing.

@@ -83,8 +83,9 @@ class Session {
   /// A connection is there (again): what was missed follows, then what is new. With a cursor it goes on from there,
   /// for what was sent last may not have arrived; without, from where it was suspended. `announce`: `connected` first.
   void resume(const protocol::Cursor* cursor, bool announce);
-  /// How far the session has been sent its streams. `key_tag` 0: the cursor does not name the session.
-  void append_cursor(std::string& out, std::uint64_t key_tag);
+  /// How far the session has been sent its streams. `key_tag` 0: the cursor does not name the session. `answer` goes
+  /// into the cursor as it is.
+  void append_cursor(std::string& out, std::uint64_t key_tag, std::uint64_t answer = 0);
   /// `connected` has been sent.
   bool is_attached() const { return attached_; }
   /// Nothing is on its way that was asked for on the session's behalf.

@@ -119,7 +119,7 @@ class SessionShard {
   void suspend(Session& session);
   void resume(Session& session, const protocol::Cursor* cursor, bool announce);
   void rewind(Session& session, Membership& membership, const protocol::Cursor& cursor);
-  void append_cursor(const Session& session, std::uint64_t key_tag, std::string& out);
+  void append_cursor(const Session& session, std::uint64_t key_tag, std::string& out, std::uint64_t answer = 0);
   void take_attached(Session& session, const Attached& answer);
   void join_resumed(Session& session, const Resume& resume);
   bool join(Session& session, std::string_view room, Asker asker, std::optional<std::uint64_t> since,
@@ -148,7 +148,7 @@ class SessionShard {
   void seal_all();
   void begin_epoch(Topic& topic, std::uint64_t epoch);
   void deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref);
-  void send(Session& session, std::string_view json);
+  void send(Session& session, std::string_view json, bool recoverable = false);
   /// `topic` null: a broadcast to all.
   void conflate(Session& session, const Topic* topic, const EventRef& event);
   static bool is_excluded(const Session& session, const base::SharedString& user) {
