@@ -122,7 +122,9 @@ broker::MemoryBrokerLimits broker_limits(const Settings& settings, unsigned shar
 
 broker::redis::RedisBackendOptions redis_options(const Settings& settings) {
   broker::redis::RedisBackendOptions options;
-  options.client = std::get<broker::redis::ClientOptions>(broker::redis::parse_redis_urls(settings.redis_url));
+  std::vector<std::string> urls = settings.redis_url;
+  if (urls.empty()) urls.emplace_back("redis://127.0.0.1:6379");
+  options.client = std::get<broker::redis::ClientOptions>(broker::redis::parse_redis_urls(urls));
   options.client.tls_ca_file = settings.redis_tls_ca;
   options.client.tls_cert_file = settings.redis_tls_cert;
   options.client.tls_key_file = settings.redis_tls_key;

@@ -158,8 +158,8 @@ const std::array kTable{
   SettingRow{.group = kStreams, .key = "dedupe_max", .type = Type::kCount, .member = &Settings::dedupe_max, .max = 1'000'000,
     .text = "How many `message_id`s are known a stream."},
 
-  SettingRow{.group = kRedis, .key = "redis_url", .type = Type::kList, .member = &Settings::redis_url, .min = 1, .max = 64, .check = check_redis_url,
-    .text = "Where Redis is: `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS. Several: streams are spread over these servers (consistent hashing). `redis+sentinel://host:port,host:port/master` and `redis+cluster://host:port,host:port` for those (`rediss+...` with TLS).", .secret = true},
+  SettingRow{.group = kRedis, .key = "redis_url", .type = Type::kList, .member = &Settings::redis_url, .max = 64, .check = check_redis_url,
+    .text = "Where Redis is (none: `redis://127.0.0.1:6379`): `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS. Several: streams are spread over these servers (consistent hashing). `redis+sentinel://host:port,host:port/master` and `redis+cluster://host:port,host:port` for those (`rediss+...` with TLS).", .secret = true},
   SettingRow{.group = kRedis, .key = "redis_tls_ca", .type = Type::kText, .member = &Settings::redis_tls_ca,
     .text = "File with the certificates (PEM) that Redis' own may be signed by. Empty: those of the system."},
   SettingRow{.group = kRedis, .key = "redis_tls_cert", .type = Type::kText, .member = &Settings::redis_tls_cert,
@@ -373,6 +373,11 @@ std::string toml_value(const SettingRow& row, const Settings& settings) {
 }
 
 std::optional<Conflict> find_conflict(const Settings& settings) {
+  if (settings.redis_url.size() > 1) {
+    // Each was good by itself; what only together is wrong: two clusters, say.
+    const auto parsed = broker::redis::parse_redis_urls(settings.redis_url);
+    if (const auto* problem = std::get_if<std::string>(&parsed)) return Conflict{"redis_url", *problem};
+  }
   if (settings.insecure_open) return {};
   for (const auto& listen : settings.listen) {
     const auto address = parse_listen_address(listen);

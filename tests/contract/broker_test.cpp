@@ -38,6 +38,8 @@ struct ContractLimits {
 
 class MemoryBackend {
  public:
+  static constexpr int kLongChain = 100'000;
+
   MemoryBackend(const ContractLimits& limits, BrokerSink& sink)
       : broker_(clock_,
                 {.retain_count = limits.retain_count,
@@ -60,6 +62,8 @@ class MemoryBackend {
 /// Against a redis-server that all tests of this process share; each begins with nothing in it.
 class RedisBackend {
  public:
+  static constexpr int kLongChain = 2'000;  // each waits for its answer
+
   RedisBackend(const ContractLimits& limits, BrokerSink& sink) : sink_(sink) {
     server().call({"FLUSHALL"});
     redis::RedisBackendOptions options;
@@ -957,10 +961,10 @@ TYPED_TEST(BrokerContract, ALongChainOfPublishesFromCompletionsNeedsNoDeepStack)
       if (left-- == 0) return;
       test.broker().publish(key, test.publication("x"), [this](base::Result<Published>) { next(); });
     }
-  } chain{*this, key, 100'000};
+  } chain{*this, key, TypeParam::kLongChain};
   chain.next();
   this->backend().settle();
-  EXPECT_EQ(this->seen.size(), 100'000U);
+  EXPECT_EQ(this->seen.size(), static_cast<std::size_t>(TypeParam::kLongChain));
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ struct Settings {
   std::size_t dedupe_max = 1000;  // of one stream
 
   // Redis
-  std::vector<std::string> redis_url{"redis://127.0.0.1:6379"};
+  std::vector<std::string> redis_url;  // none: redis://127.0.0.1:6379
   std::string redis_tls_ca;
   std::string redis_tls_cert;
   std::string redis_tls_key;

@@ -123,7 +123,7 @@ TEST_F(CommandLine, EverySettingHasAFlagAVariableAndAKeyThatDoTheSame) {
         value = row.choices.empty() ? "name" : std::string(row.choices.substr(row.choices.rfind('|') + 1));
         break;
       case SettingType::kList:
-        value = row.key == "retain" ? "room:* count=7" : "[::1]:7";
+        value = row.key == "retain" ? "room:* count=7" : row.key == "redis_url" ? "redis://[::1]:7" : "[::1]:7";
         break;
       case SettingType::kFlag:
         value = row.key == "compression" ? "false" : "true";
@@ -140,7 +140,7 @@ TEST_F(CommandLine, EverySettingHasAFlagAVariableAndAKeyThatDoTheSame) {
     }
     Settings wanted;
     ASSERT_FALSE(set_setting(row, std::vector{value}, wanted)) << row.key;
-    EXPECT_EQ(wanted == Settings{}, row.key == "broker") << row.key;
+    EXPECT_NE(wanted, Settings{}) << row.key;
     std::string toml = value;
     if (row.type == SettingType::kText || row.type == SettingType::kDuration) toml = "\"" + value + "\"";
     if (row.type == SettingType::kList) toml = "[\"" + value + "\"]";
