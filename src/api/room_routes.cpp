@@ -43,18 +43,17 @@ void room(Call& call) {
   const auto id = call.id(0, "room");
   if (!id) return;
   const Reply reply = call.defer();
-  call.manager().room(
-      call.shard(), *id, [reply](const base::Result<std::optional<hub::RoomInfo>>& found) {
-        if (!found) return send_unavailable(reply);
-        if (!*found) return reply.send(transport::error_response(ErrorCode::kNotFound, "There is no such room."));
-        const hub::RoomInfo& info = **found;
-        reply.send({.body = Json{{"room_id", info.id.view()},
-                                 {"members", info.members},
-                                 {"sessions", info.sessions},
-                                 {"seq", info.position.seq},
-                                 {"epoch", base::to_hex(info.position.epoch)}}
-                                .dump()});
-      });
+  call.manager().room(call.shard(), *id, [reply](const base::Result<std::optional<hub::RoomInfo>>& found) {
+    if (!found) return send_unavailable(reply);
+    if (!*found) return reply.send(transport::error_response(ErrorCode::kNotFound, "There is no such room."));
+    const hub::RoomInfo& info = **found;
+    reply.send({.body = Json{{"room_id", info.id.view()},
+                             {"members", info.members},
+                             {"sessions", info.sessions},
+                             {"seq", info.position.seq},
+                             {"epoch", base::to_hex(info.position.epoch)}}
+                            .dump()});
+  });
 }
 
 void members(Call& call) {
@@ -63,33 +62,32 @@ void members(Call& call) {
   const auto page = call.page();
   if (!page) return;
   const Reply reply = call.defer();
-  call.manager().members(
-      call.shard(), *id, *page, [reply, id = *id](const base::Result<hub::RoomMembers>& found) {
-        if (!found) return send_unavailable(reply);
-        const hub::RoomMembers& members = *found;
-        Json users = Json::array();
-        for (const SharedString& user : members.users) users.push_back(user.view());
-        const Json next = members.more ? Json(members.users.back().view()) : Json(nullptr);
-        reply.send({.body = Json{
-                        {"room_id", id.view()},
-                        {"members", std::move(users)},
-                        {"member_count", members.count},
-                        {"next",
-                         next}}.dump()});
-      });
+  call.manager().members(call.shard(), *id, *page, [reply, id = *id](const base::Result<hub::RoomMembers>& found) {
+    if (!found) return send_unavailable(reply);
+    const hub::RoomMembers& members = *found;
+    Json users = Json::array();
+    for (const SharedString& user : members.users) users.push_back(user.view());
+    const Json next = members.more ? Json(members.users.back().view()) : Json(nullptr);
+    reply.send({.body = Json{
+                    {"room_id", id.view()},
+                    {"members", std::move(users)},
+                    {"member_count", members.count},
+                    {"next",
+                     next}}.dump()});
+  });
 }
 
 void typing(Call& call) {
   const auto id = call.id(0, "room");
   if (!id) return;
   const Reply reply = call.defer();
-  call.manager().typing_users(
-      call.shard(), *id, [reply, id = *id](const base::Result<std::vector<SharedString>>& typing) {
-        if (!typing) return send_unavailable(reply);
-        Json users = Json::array();
-        for (const SharedString& user : *typing) users.push_back(user.view());
-        reply.send({.body = Json{{"room_id", id.view()}, {"users", std::move(users)}}.dump()});
-      });
+  call.manager().typing_users(call.shard(), *id,
+                              [reply, id = *id](const base::Result<std::vector<SharedString>>& typing) {
+                                if (!typing) return send_unavailable(reply);
+                                Json users = Json::array();
+                                for (const SharedString& user : *typing) users.push_back(user.view());
+                                reply.send({.body = Json{{"room_id", id.view()}, {"users", std::move(users)}}.dump()});
+                              });
 }
 
 void messages(Call& call) {

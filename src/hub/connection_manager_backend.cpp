@@ -55,19 +55,20 @@ void ConnectionManager::order_sessions(unsigned from, const base::SharedString& 
   tally->from = from;
   if (node_ == 0) {
     tally->done = std::move(done);
-    return post_home(user, [user, order = std::move(order), tally](HomeShard& home) { home.order(user, order, tally); });
+    return post_home(user,
+                     [user, order = std::move(order), tally](HomeShard& home) { home.order(user, order, tally); });
   }
   const auto question = std::make_shared<const std::string>(NodeQuestion::order(user.view(), order));
   auto shared_done = std::make_shared<Tally::Done>(std::move(done));
   // `from` asks the other nodes when this one has answered.
   tally->done = [this, from, user = user, question, shared_done](const base::Result<std::size_t>& here) {
     HomeShard& home = *homes_[from];
-    home.nodes_of(user, [&home, question, shared_done,
-                         count = here ? *here : 0](const std::vector<broker::NodeTag>& nodes) {
-      home.ask_nodes(nodes, *question, [shared_done, count](const std::vector<std::string>& answers) {
-        (*shared_done)(count + NodeQuestion::sum_of(answers));
-      });
-    });
+    home.nodes_of(user,
+                  [&home, question, shared_done, count = here ? *here : 0](const std::vector<broker::NodeTag>& nodes) {
+                    home.ask_nodes(nodes, *question, [shared_done, count](const std::vector<std::string>& answers) {
+                      (*shared_done)(count + NodeQuestion::sum_of(answers));
+                    });
+                  });
   };
   post_home(user, [user, order = std::move(order), tally](HomeShard& home) { home.order(user, order, tally); });
 }

@@ -167,10 +167,10 @@ void ConnectionManager::users(unsigned from, PageRequest page, Answered<IdPage<U
       [this, from, page, done = shared(std::move(done))](std::vector<IdPage<UserInfo>> pages) {
         auto here = std::make_shared<IdPage<UserInfo>>(merge(std::move(pages), page.limit));
         if (node_ == 0) return (*done)(std::move(*here));
-        homes_[from]->ask_all_nodes(
-            NodeQuestion::users(page), [here, limit = page.limit, done](const std::vector<std::string>& answers) {
-              (*done)(merge(decode_pages(std::move(*here), answers, decode_users), limit));
-            });
+        homes_[from]->ask_all_nodes(NodeQuestion::users(page),
+                                    [here, limit = page.limit, done](const std::vector<std::string>& answers) {
+                                      (*done)(merge(decode_pages(std::move(*here), answers, decode_users), limit));
+                                    });
       });
 }
 
@@ -199,9 +199,8 @@ void ConnectionManager::presence(unsigned from, std::vector<base::SharedString> 
                                  Answered<std::vector<PresenceInfo>> done) {
   if (node_ != 0) {
     return homes_[from]->ask_presence(
-        users, [done = shared(std::move(done))](base::Result<std::vector<PresenceInfo>> found) {
-          (*done)(std::move(found));
-        });
+        users,
+        [done = shared(std::move(done))](base::Result<std::vector<PresenceInfo>> found) { (*done)(std::move(found)); });
   }
   const auto asked = std::make_shared<const std::vector<base::SharedString>>(std::move(users));
   ask_homes(
@@ -213,8 +212,8 @@ void ConnectionManager::presence(unsigned from, std::vector<base::SharedString> 
         }
         return found;
       },
-      [asked, done = shared(std::move(done))](
-          const std::vector<std::vector<std::pair<std::size_t, PresenceInfo>>>& parts) {
+      [asked,
+       done = shared(std::move(done))](const std::vector<std::vector<std::pair<std::size_t, PresenceInfo>>>& parts) {
         std::vector<PresenceInfo> all(asked->size());
         for (const auto& part : parts) {
           for (const auto& [place, info] : part) all[place] = info;
@@ -242,7 +241,8 @@ void ConnectionManager::sessions_of(unsigned from, const base::SharedString& use
       });
 }
 
-// ---------------------------------------------------------------------------------------------- sessions of other nodes
+// ---------------------------------------------------------------------------------------------- sessions of other
+// nodes
 
 std::string ConnectionManager::session_text(SessionId id) const {
   std::string text = base::to_hex(id);

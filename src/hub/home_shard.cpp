@@ -340,15 +340,15 @@ std::string HomeShard::joined_json(const Room& room, const AttachRequest& reques
   }
   const std::string epoch = base::to_hex(room.position.epoch);
   std::string json;
-  protocol::append_event(json, protocol::JoinedEvent{.id = request.asker.id,
-                                                     .room_id = room.id.view(),
-                                                     .seq = room.position.seq,
-                                                     .epoch = epoch,
-                                                     .members = members,
-                                                     .member_count = presence_ != nullptr ? request.member_count
-                                                                                          : room.users.size(),
-                                                     .already = request.already,
-                                                     .recovered = recovered});
+  protocol::append_event(
+      json, protocol::JoinedEvent{.id = request.asker.id,
+                                  .room_id = room.id.view(),
+                                  .seq = room.position.seq,
+                                  .epoch = epoch,
+                                  .members = members,
+                                  .member_count = presence_ != nullptr ? request.member_count : room.users.size(),
+                                  .already = request.already,
+                                  .recovered = recovered});
   return json;
 }
 
@@ -551,29 +551,28 @@ void HomeShard::publish_direct(std::unique_ptr<PublishRequest> request) {
     copy->publication.exclude_session = request->asker.session;
   }
   broker::Publication publication = std::move(request->publication);
-  broker_->publish(key, std::move(publication),
-                   [this, request = std::move(request),
-                    copy = std::move(copy)](const base::Result<broker::Published>& result) mutable {
-                     if (request->asker.wants_answer() || !result) {
-                       if (presence_ == nullptr || !result) {
-                         const User* user = find_user(request->to_user);
-                         answer_publish(*request, result, user == nullptr ? 0 : user->sessions.size());
-                       } else {
-                         const base::SharedString to_user = request->to_user;
-                         count_sessions(to_user, [this, request = std::move(request), result = *result](
-                                                              std::size_t sessions) {
-                           answer_publish(*request, result, sessions);
-                         });
-                       }
-                     }
-                     if (!result || result->duplicate || !copy) return;
-                     const base::SharedString from = copy->from;
-                     manager_.post_home(from, [copy = std::move(copy)](HomeShard& home) mutable {
-                       const StreamKey inbox{StreamKind::kInbox, copy->from};
-                       home.broker_->publish(inbox, std::move(copy->publication),
-                                             [](const base::Result<broker::Published>&) {});
-                     });
-                   });
+  broker_->publish(
+      key, std::move(publication),
+      [this, request = std::move(request),
+       copy = std::move(copy)](const base::Result<broker::Published>& result) mutable {
+        if (request->asker.wants_answer() || !result) {
+          if (presence_ == nullptr || !result) {
+            const User* user = find_user(request->to_user);
+            answer_publish(*request, result, user == nullptr ? 0 : user->sessions.size());
+          } else {
+            const base::SharedString to_user = request->to_user;
+            count_sessions(to_user, [this, request = std::move(request), result = *result](std::size_t sessions) {
+              answer_publish(*request, result, sessions);
+            });
+          }
+        }
+        if (!result || result->duplicate || !copy) return;
+        const base::SharedString from = copy->from;
+        manager_.post_home(from, [copy = std::move(copy)](HomeShard& home) mutable {
+          const StreamKey inbox{StreamKind::kInbox, copy->from};
+          home.broker_->publish(inbox, std::move(copy->publication), [](const base::Result<broker::Published>&) {});
+        });
+      });
 }
 
 void HomeShard::answer_publish(const PublishRequest& request, const base::Result<broker::Published>& result,
@@ -674,8 +673,7 @@ void HomeShard::signal(const Asker& asker, const base::SharedString& from, const
                        SessionId to_session, std::string_view data) {
   auto json = std::make_shared<std::string>();
   const std::string from_session = manager_.session_text(asker.session);
-  protocol::append_event(*json,
-                         protocol::SignalEvent{.from = from.view(), .from_session = from_session, .data = data});
+  protocol::append_event(*json, protocol::SignalEvent{.from = from.view(), .from_session = from_session, .data = data});
   if (presence_ != nullptr) return signal_elsewhere(asker, to_user, to_session, json);
   answer_signal(asker, signal_here(to_user, to_session, json));
 }

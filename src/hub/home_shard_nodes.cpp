@@ -6,9 +6,9 @@
 #include "hubbub/hub/session_shard.hpp"
 #include "hubbub/protocol/event.hpp"
 
-// What the rooms and users of one shard have to do with other nodes. A node's home shard of a room stands for all of the
-// room's members on this node: it says when their first comes and their last goes, and is told, by the room's channel,
-// what that means for all nodes together.
+// What the rooms and users of one shard have to do with other nodes. A node's home shard of a room stands for all of
+// the room's members on this node: it says when their first comes and their last goes, and is told, by the room's
+// channel, what that means for all nodes together.
 namespace hubbub::hub {
 
 using protocol::ErrorCode;
@@ -30,12 +30,12 @@ void HomeShard::ask_members(Room& room, std::unique_ptr<AttachRequest> request, 
                      });
     return;
   }
-  presence_->members(id, {}, limits_.joined_members_max,
-                     [this, request = std::move(request)](base::Result<broker::PresenceStore::Members> found) mutable {
-                       if (!found) return asked_members(std::move(request), false, found.error());
-                       asked_members(std::move(request), false,
-                                     broker::PresenceStore::Room{found->members, std::move(found->names)});
-                     });
+  presence_->members(
+      id, {}, limits_.joined_members_max,
+      [this, request = std::move(request)](base::Result<broker::PresenceStore::Members> found) mutable {
+        if (!found) return asked_members(std::move(request), false, found.error());
+        asked_members(std::move(request), false, broker::PresenceStore::Room{found->members, std::move(found->names)});
+      });
 }
 
 void HomeShard::asked_members(std::unique_ptr<AttachRequest> request, bool first,
@@ -118,7 +118,8 @@ void HomeShard::release_deferred(Room& room, SessionId session, bool joined) {
 void HomeShard::on_member(const base::SharedString& id, const base::SharedString& user, bool joined,
                           std::size_t members) {
   Room* room = find_room(id);
-  if (room != nullptr && room->subscription == Subscription::kStanding) tell_joined_or_left(*room, user, joined, members);
+  if (room != nullptr && room->subscription == Subscription::kStanding)
+    tell_joined_or_left(*room, user, joined, members);
 }
 
 /// After Redis has lost what it knew, or has taken this node for dead.
@@ -268,7 +269,8 @@ void HomeShard::on_presence(const base::SharedString& id, std::uint8_t status, s
   if (user != nullptr && user->is_watched()) tell_watchers(*user, {user->id, status_of(status), when_ms});
 }
 
-// -------------------------------------------------------------------------------------------- what other nodes are asked
+// -------------------------------------------------------------------------------------------- what other nodes are
+// asked
 
 void HomeShard::ask_nodes(const std::vector<broker::NodeTag>& nodes, const std::string& question, AnswersDone done) {
   struct Gathering {

@@ -429,7 +429,7 @@ void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const E
   if (found == nullptr) return;
   Topic& topic = *found;
   if (event->seq != 0) {
-    if (event->epoch != topic.epoch && topic.epoch != 0) begin_epoch(topic, event->epoch);
+    if (event->epoch != topic.epoch && event->epoch != 0 && topic.epoch != 0) begin_epoch(topic, event->epoch);
     if (event->seq <= topic.last_seq) return;  // an attach has been ahead of it
     advance(topic, event->seq - 1);
     topic.last_seq = event->seq;
@@ -682,7 +682,10 @@ void SessionShard::retry_refills() {
 void SessionShard::request_refill(Session& session, Membership& membership) {
   membership.state = Membership::State::kRefilling;
   ++refills_under_way_;
-  const RefillRequest request{session.id_, membership.topic->kind, membership.topic->id, membership.sent_seq,
+  const RefillRequest request{session.id_,
+                              membership.topic->kind,
+                              membership.topic->id,
+                              membership.sent_seq,
                               membership.topic->epoch,
                               std::min(kRefillMaxBytes, std::max<std::size_t>(limits_.out_queue_bytes / 4, 1))};
   manager_.post_home(request.topic, [request](HomeShard& home) { home.refill(request); });

@@ -177,9 +177,9 @@ void handle_commands(HttpConnection& connection, const HttpRequest& request) {
     const DeferredAnswer deferred = connection.defer();
     return manager.call_elsewhere(transport.shard().index(), *name, presented_session_key(request), *commands,
                                   [&transport, deferred](const hub::CallAnswer& call) {
-                                    transport.answer(deferred.id, call.error
-                                                                      ? refused_commands(*call.error)
-                                                                      : HttpResponse{.body = answers_json(call.answers)});
+                                    transport.answer(deferred.id,
+                                                     call.error ? refused_commands(*call.error)
+                                                                : HttpResponse{.body = answers_json(call.answers)});
                                   });
   }
   if (!name || name->node != manager.node() || hub::shard_of(name->id) >= manager.shards().size()) {

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from support import SLOWNESS, WAIT_S, Client, Server, quoted
+from support import SLOWNESS, WAIT_S, Client, Server
 
 
 def free_port():
@@ -133,4 +133,4 @@ def until(holds, what, timeout=WAIT_S):
         time.sleep(0.02)
 
 
-__all__ = ["Redis", "node", "connect", "until", "free_port", "quoted"]
+__all__ = ["Redis", "node", "connect", "until", "free_port"]

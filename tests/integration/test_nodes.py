@@ -4,8 +4,8 @@ import asyncio
 import json
 import time
 
-from redis_support import Redis, node, quoted, until
-from support import SLOWNESS, WAIT_S, Case, Client
+from redis_support import Redis, node, until
+from support import SLOWNESS, WAIT_S, Case, Client, quoted
 from test_sse import Stream, command, request
 
 LEASE_S = 2

@@ -75,8 +75,7 @@ class PresenceStore {
                     std::int64_t ttl_ms) = 0;
 
   virtual void users(const std::vector<base::SharedString>& users, UsersDone done) = 0;
-  virtual void members(const base::SharedString& room, std::string_view after, std::size_t limit,
-                       MembersDone done) = 0;
+  virtual void members(const base::SharedString& room, std::string_view after, std::size_t limit, MembersDone done) = 0;
   virtual void typing(const base::SharedString& room, NamesDone done) = 0;
   /// All users online, on all nodes.
   virtual void online(CountDone done) = 0;

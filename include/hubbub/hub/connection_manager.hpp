@@ -27,8 +27,8 @@ class SessionShard;
 class ConnectionManager {
  public:
   /// Makes one shard's backend, to tell its events to the sinks.
-  using BackendFactory = std::function<std::unique_ptr<broker::Backend>(runtime::Shard&, broker::BrokerSink&,
-                                                                        broker::PresenceSink&)>;
+  using BackendFactory =
+      std::function<std::unique_ptr<broker::Backend>(runtime::Shard&, broker::BrokerSink&, broker::PresenceSink&)>;
 
   /// Before the pool starts.
   ConnectionManager(runtime::ShardPool& shards, Limits limits, const BackendFactory& make_backend);

@@ -135,9 +135,9 @@ class HomeShard final : public broker::BrokerSink, public broker::PresenceSink {
     std::vector<std::unique_ptr<TypingEntry>> typing;
     std::vector<Reading> readings;
     std::vector<std::pair<base::SharedString, EventRef>> held;  // for who is still being joined: `joined` comes first
-    std::vector<std::unique_ptr<PublishRequest>> deferred;  // by sessions that are still being joined
-    std::unique_ptr<CountTimer> count_timer;  // a room above room_announce_max: its count is due
-    std::unique_ptr<Waiting> waiting;         // for the subscription to stand
+    std::vector<std::unique_ptr<PublishRequest>> deferred;      // by sessions that are still being joined
+    std::unique_ptr<CountTimer> count_timer;                    // a room above room_announce_max: its count is due
+    std::unique_ptr<Waiting> waiting;                           // for the subscription to stand
   };
   struct Room {
     base::SharedString id;

@@ -16,19 +16,19 @@
 namespace hubbub::hub {
 
 enum class NodeAsk : std::uint8_t {
-  kOrder = 1,      ///< user, what, room -> sessions
-  kSessionsOf,     ///< user -> number, {session text, status}
-  kSignal,         ///< user, session or 0, event -> sessions
-  kBroadcast,      ///< event -> sessions
-  kRemoveAll,      ///< room -> sessions
-  kRooms,          ///< prefix, after, limit -> more, number, {id, members, sessions, epoch, seq}
-  kRoomSessions,   ///< room -> sessions
-  kUsers,          ///< after, limit -> more, number, {id, status, sessions}
-  kTotals,         ///< -> sessions
-  kCommands,       ///< session, key, number, {command} -> error code + 1 or 0, number, {answer}
+  kOrder = 1,     ///< user, what, room -> sessions
+  kSessionsOf,    ///< user -> number, {session text, status}
+  kSignal,        ///< user, session or 0, event -> sessions
+  kBroadcast,     ///< event -> sessions
+  kRemoveAll,     ///< room -> sessions
+  kRooms,         ///< prefix, after, limit -> more, number, {id, members, sessions, epoch, seq}
+  kRoomSessions,  ///< room -> sessions
+  kUsers,         ///< after, limit -> more, number, {id, status, sessions}
+  kTotals,        ///< -> sessions
+  kCommands,      ///< session, key, number, {command} -> error code + 1 or 0, number, {answer}
   // Told:
-  kRetire = 64,    ///< session, key tag
-  kReceived        ///< user, seq
+  kRetire = 64,  ///< session, key tag
+  kReceived      ///< user, seq
 };
 
 struct NodeQuestion {

@@ -36,9 +36,9 @@ struct AttachRequest {
   std::optional<std::uint64_t> since{};  ///< kRoom, kInbox: recover what follows
   std::string epoch{};                   ///< of `since`; empty: not said
   std::string cursor{};                  ///< kInbox: where the session goes on from; `connected` says it again
-  std::size_t member_count = 0;             ///< kRoom: on all nodes, with some of their names, once asked
+  std::size_t member_count = 0;          ///< kRoom: on all nodes, with some of their names, once asked
   std::vector<std::string> member_names{};
-  bool lingers = false;                  ///< kInbox: the session outlives its connection, so its cursor names it
+  bool lingers = false;  ///< kInbox: the session outlives its connection, so its cursor names it
 };
 
 struct Attached {

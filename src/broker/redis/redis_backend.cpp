@@ -124,13 +124,14 @@ void RedisBackend::beat() {
   const std::string lease = node_.lease();
   Command command = Command::eval(scripts().heartbeat, 1, 2);
   command.add(nodes_key()).add(lease).add(options_.lease_ms);
-  client_.send(RedisPresence::rooms_route(), std::move(command), [this, lease = std::string(lease)](const base::Result<Reply>& reply) {
-    if (!reply) {
-      steady_since_ms_ = -1;
-    } else {
-      on_beat(*reply, lease);
-    }
-  });
+  client_.send(RedisPresence::rooms_route(), std::move(command),
+               [this, lease = std::string(lease)](const base::Result<Reply>& reply) {
+                 if (!reply) {
+                   steady_since_ms_ = -1;
+                 } else {
+                   on_beat(*reply, lease);
+                 }
+               });
 }
 
 void RedisBackend::on_beat(const Reply& reply, const std::string& lease) {
@@ -142,7 +143,7 @@ void RedisBackend::on_beat(const Reply& reply, const std::string& lease) {
   };
   std::vector<std::string> alive = texts(reply[1]);
   const std::vector<std::string> over = texts(reply[2]);
-  const bool lost = alive.empty();                              // it had run out, and is being taken back
+  const bool lost = alive.empty();                             // it had run out, and is being taken back
   const bool unknown = reply[0].integer() == 0 && had_lease_;  // Redis has lost its data
   had_lease_ = true;
   if (lost || unknown) {
@@ -183,16 +184,15 @@ asio::awaitable<void> RedisBackend::sweep(std::string lease) {
     co_return;
   }
   for (bool more = true; more && !failed;) {
-    const auto list = co_await async_send(
-        client_, route, command_of("SRANDMEMBER", RedisPresence::rooms_key(lease), chunk));
+    const auto list =
+        co_await async_send(client_, route, command_of("SRANDMEMBER", RedisPresence::rooms_key(lease), chunk));
     failed = !list;
     more = list && list->size() != 0;
     for (std::size_t i = 0; more && !failed && i < list->size(); ++i) {
       const std::string channel((*list)[i].text());
       for (bool members = true; members && !failed;) {
         const auto left = co_await async_send(
-            client_, channel,
-            RedisPresence::leave_command(client_.publish_verb(), channel, lease, kSweepChunk, {}));
+            client_, channel, RedisPresence::leave_command(client_.publish_verb(), channel, lease, kSweepChunk, {}));
         failed = !left;
         members = left && left->integer() > 0;
       }
@@ -211,10 +211,9 @@ asio::awaitable<void> RedisBackend::sweep(std::string lease) {
       more = list && list->size() != 0;
       for (std::size_t i = 0; more && !failed && i < list->size(); ++i) {
         ++users;
-        failed = !co_await async_send(
-            client_, part_route,
-            RedisPresence::user_command(client_.publish_verb(), (*list)[i].text(), lease, 0, 0, clock_.unix_ms(),
-                                        options_.last_seen_ttl_ms, {}));
+        failed = !co_await async_send(client_, part_route,
+                                      RedisPresence::user_command(client_.publish_verb(), (*list)[i].text(), lease, 0,
+                                                                  0, clock_.unix_ms(), options_.last_seen_ttl_ms, {}));
       }
       if (more) co_await async_send(client_, route, command_of("PEXPIRE", claim, claim_ms));
     }

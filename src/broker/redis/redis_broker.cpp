@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kRoomPrefix = "ws:room:";
 constexpr std::string_view kUserPrefix = "ws:user:";
 constexpr std::int64_t kDayMs = 24 * 3'600'000LL;
-constexpr std::size_t kMaxEarly = 1'000;        // they can be read again
+constexpr std::size_t kMaxEarly = 1'000;  // they can be read again
 constexpr std::size_t kMaxBeforeOpen = 1'000;
 constexpr std::size_t kFillEvents = 500;
 constexpr std::size_t kFillBytes = 1024 * 1024;
@@ -177,17 +177,16 @@ void RedisBroker::subscribe(const StreamKey& key, SubscribeDone done) {
   const std::uint64_t generation = owned->generation = next_generation_++;
   tables_[index_of(key.kind)].emplace(key.id, std::move(owned));
   ++usage_.subscriptions;
-  client_.subscribe(channel_of(key),
-                    [this, key, generation, done = std::make_unique<SubscribeDone>(std::move(done))](
-                        const base::Result<void>& subscribed) {
-                      Subscription* subscription = find(key, generation);
-                      if (subscribed && subscription != nullptr) return open(key, generation, std::move(*done));
-                      if (subscription != nullptr) {
-                        tables_[index_of(key.kind)].erase(key.id);
-                        --usage_.subscriptions;
-                      }
-                      (*done)(subscribed ? make_error_code(RedisError::kAborted) : subscribed.error());
-                    });
+  client_.subscribe(channel_of(key), [this, key, generation, done = std::make_unique<SubscribeDone>(std::move(done))](
+                                         const base::Result<void>& subscribed) {
+    Subscription* subscription = find(key, generation);
+    if (subscribed && subscription != nullptr) return open(key, generation, std::move(*done));
+    if (subscription != nullptr) {
+      tables_[index_of(key.kind)].erase(key.id);
+      --usage_.subscriptions;
+    }
+    (*done)(subscribed ? make_error_code(RedisError::kAborted) : subscribed.error());
+  });
 }
 
 void RedisBroker::open(const StreamKey& key, std::uint64_t generation, SubscribeDone done) {
@@ -249,8 +248,7 @@ void RedisBroker::on_message(const StreamKey& key, const ChannelMessage& message
       if (subscription->opening) return;
       const bool plain = message.kind == ChannelMessage::Kind::kPlain;
       const std::string_view type = key.kind == StreamKind::kRoom ? "message" : "notification";
-      auto publication =
-          plain ? parse_plain_publication(message.payload, type) : parse_publication(message.payload);
+      auto publication = plain ? parse_plain_publication(message.payload, type) : parse_publication(message.payload);
       if (!publication) {
         ++usage_.refused;
         return;
@@ -350,10 +348,7 @@ void RedisBroker::fill(Subscription& subscription) {
   subscription.filling = true;
   subscription.fill_again = false;
   read(subscription.key,
-       {.from = ReadRange::From::kSince,
-        .seq = subscription.last.seq,
-        .limit = kFillEvents,
-        .max_bytes = kFillBytes},
+       {.from = ReadRange::From::kSince, .seq = subscription.last.seq, .limit = kFillEvents, .max_bytes = kFillBytes},
        [this, key = subscription.key, generation = subscription.generation](const base::Result<Page>& page) {
          filled(key, generation, page);
        });
@@ -467,21 +462,21 @@ void RedisBroker::erase(const StreamKey& key, EraseDone done) {
       .add(head_ttl_ms(rules_.limits_for(key)))
       .add(publisher_)
       .add(++counter_);
-  client_.send(names.channel, std::move(command),
-               [this, key, generation, done = std::make_unique<EraseDone>(std::move(done))](
-                   const base::Result<Reply>& reply) {
-                 if (Subscription* subscription = find(key, generation)) {
-                   --subscription->erasing;
-                   if (reply) {
-                     adopt(*subscription, parse_hex(reply->text()));
-                   } else {
-                     fill(*subscription);  // what was dropped since then, if it is still there
-                   }
-                   complete(key, generation);
-                 }
-                 if (!reply) return (*done)(reply.error());
-                 (*done)(Position{parse_hex(reply->text()), 0});
-               });
+  client_.send(
+      names.channel, std::move(command),
+      [this, key, generation, done = std::make_unique<EraseDone>(std::move(done))](const base::Result<Reply>& reply) {
+        if (Subscription* subscription = find(key, generation)) {
+          --subscription->erasing;
+          if (reply) {
+            adopt(*subscription, parse_hex(reply->text()));
+          } else {
+            fill(*subscription);  // what was dropped since then, if it is still there
+          }
+          complete(key, generation);
+        }
+        if (!reply) return (*done)(reply.error());
+        (*done)(Position{parse_hex(reply->text()), 0});
+      });
   if (generation != 0) complete(key, generation);
 }
 

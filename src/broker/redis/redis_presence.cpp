@@ -222,9 +222,7 @@ void RedisPresence::say_user(const Id& user, Word word) {
                });
 }
 
-void RedisPresence::watch(const Id& user, Done done) {
-  client_.subscribe(watch_channel(user.view()), std::move(done));
-}
+void RedisPresence::watch(const Id& user, Done done) { client_.subscribe(watch_channel(user.view()), std::move(done)); }
 
 void RedisPresence::unwatch(const Id& user) { client_.unsubscribe(watch_channel(user.view())); }
 
@@ -255,8 +253,8 @@ void RedisPresence::users(const std::vector<Id>& asked, UsersDone done) {
     std::size_t waiting = 0;
     base::error_code error{};
   };
-  auto gathering = std::make_shared<Gathering>(Gathering{std::vector<User>(asked.size()), node_.view().over,
-                                                         std::move(done)});
+  auto gathering =
+      std::make_shared<Gathering>(Gathering{std::vector<User>(asked.size()), node_.view().over, std::move(done)});
   std::vector<std::vector<std::size_t>> by_part(kUserParts);
   for (std::size_t i = 0; i < asked.size(); ++i) by_part[part_of(asked[i].view())].push_back(i);
   for (unsigned part = 0; part < kUserParts; ++part) {
@@ -267,34 +265,34 @@ void RedisPresence::users(const std::vector<Id>& asked, UsersDone done) {
       command.add(key(route, "user", asked[i].view())).add(key(route, "seen", asked[i].view()));
     }
     ++gathering->waiting;
-    client_.send(route, std::move(command),
-                 [gathering, places = std::move(by_part[part]), now_ms = clock_.unix_ms()](
-                     const base::Result<Reply>& reply) {
-                   if (!reply) gathering->error = reply.error();
-                   for (std::size_t n = 0; reply && n < places.size(); ++n) {
-                     User& user = gathering->users[places[n]];
-                     const Reply words = reply.value()[2 * n];
-                     for (std::size_t i = 0; i + 1 < words.size(); i += 2) {
-                       const std::string_view lease = words[i].text();
-                       const auto& over = gathering->over;
-                       if (std::find(over.begin(), over.end(), lease) != over.end()) continue;
-                       const std::string_view word = words[i + 1].text();
-                       if (word.size() < 3 || word[0] < '0' || word[0] > '9') continue;
-                       std::size_t sessions = 0;
-                       std::from_chars(word.data() + 2, word.data() + word.size(), sessions);
-                       user.status = std::max(user.status, static_cast<std::uint8_t>(word[0] - '0'));
-                       user.nodes.emplace_back(Node::tag_of(lease), sessions);
-                     }
-                     if (user.status != 0) {
-                       user.last_seen_ms = now_ms;
-                     } else if (const std::int64_t seen = reply.value()[2 * n + 1].integer(); seen != 0) {
-                       user.last_seen_ms = seen;
-                     }
-                   }
-                   if (--gathering->waiting != 0) return;
-                   if (gathering->error) return gathering->done(gathering->error);
-                   gathering->done(std::move(gathering->users));
-                 });
+    client_.send(
+        route, std::move(command),
+        [gathering, places = std::move(by_part[part]), now_ms = clock_.unix_ms()](const base::Result<Reply>& reply) {
+          if (!reply) gathering->error = reply.error();
+          for (std::size_t n = 0; reply && n < places.size(); ++n) {
+            User& user = gathering->users[places[n]];
+            const Reply words = reply.value()[2 * n];
+            for (std::size_t i = 0; i + 1 < words.size(); i += 2) {
+              const std::string_view lease = words[i].text();
+              const auto& over = gathering->over;
+              if (std::find(over.begin(), over.end(), lease) != over.end()) continue;
+              const std::string_view word = words[i + 1].text();
+              if (word.size() < 3 || word[0] < '0' || word[0] > '9') continue;
+              std::size_t sessions = 0;
+              std::from_chars(word.data() + 2, word.data() + word.size(), sessions);
+              user.status = std::max(user.status, static_cast<std::uint8_t>(word[0] - '0'));
+              user.nodes.emplace_back(Node::tag_of(lease), sessions);
+            }
+            if (user.status != 0) {
+              user.last_seen_ms = now_ms;
+            } else if (const std::int64_t seen = reply.value()[2 * n + 1].integer(); seen != 0) {
+              user.last_seen_ms = seen;
+            }
+          }
+          if (--gathering->waiting != 0) return;
+          if (gathering->error) return gathering->done(gathering->error);
+          gathering->done(std::move(gathering->users));
+        });
   }
   if (asked.empty()) {
     Command ping(1);

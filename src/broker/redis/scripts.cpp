@@ -1,9 +1,8 @@
 #include "hubbub/broker/redis/scripts.hpp"
 
+#include <hubbub_lua.hpp>  // made from src/broker/redis/lua by CMake
 #include <string>
 #include <string_view>
-
-#include <hubbub_lua.hpp>  // made from src/broker/redis/lua by CMake
 
 namespace hubbub::broker::redis {
 
@@ -22,12 +21,11 @@ std::vector<const Script*> Scripts::all() const {
 }
 
 const Scripts& scripts() {
-  static const Scripts all{script("publish", lua::kPublish), script("carry", lua::kCarry),
-                           script("head", lua::kHead),       script("read", lua::kRead),
-                           script("erase", lua::kErase),     script("enter", lua::kEnter),
-                           script("leave", lua::kLeave),     script("user", lua::kUser),
-                           script("users", lua::kUsers),     script("typing", lua::kTyping),
-                           script("heartbeat", lua::kHeartbeat)};
+  static const Scripts all{
+      script("publish", lua::kPublish), script("carry", lua::kCarry),        script("head", lua::kHead),
+      script("read", lua::kRead),       script("erase", lua::kErase),        script("enter", lua::kEnter),
+      script("leave", lua::kLeave),     script("user", lua::kUser),          script("users", lua::kUsers),
+      script("typing", lua::kTyping),   script("heartbeat", lua::kHeartbeat)};
   return all;
 }
 

@@ -18,19 +18,19 @@ namespace hubbub::broker::redis {
 class Node {
  public:
   struct View {
-    std::string lease;                ///< of this node
-    std::uint64_t forgotten = 0;      ///< how often what it said was lost
-    std::vector<std::string> alive;   ///< leases of all nodes that run
-    std::vector<std::string> over;    ///< leases that have run out and have not been taken back yet
+    std::string lease;               ///< of this node
+    std::uint64_t forgotten = 0;     ///< how often what it said was lost
+    std::vector<std::string> alive;  ///< leases of all nodes that run
+    std::vector<std::string> over;   ///< leases that have run out and have not been taken back yet
   };
 
   Node();
   NodeTag tag() const { return tag_; }
   std::string tag_text() const;
 
-  View view() const;                  // [any thread]
-  std::string lease() const;          // [any thread]
-  std::uint64_t forgotten() const;    // [any thread]
+  View view() const;                // [any thread]
+  std::string lease() const;        // [any thread]
+  std::uint64_t forgotten() const;  // [any thread]
 
   // [shard 0]
   void set_leases(std::vector<std::string> alive, std::vector<std::string> over);

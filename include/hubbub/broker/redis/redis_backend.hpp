@@ -23,8 +23,8 @@ namespace hubbub::broker::redis {
 struct RedisBackendOptions {
   ClientOptions client{};
   RedisBrokerLimits limits{};
-  std::int64_t lease_ms = 60'000;                          ///< how long a node may be silent
-  std::int64_t last_seen_ttl_ms = 30LL * 24 * 3'600'000;   ///< how long it is known when somebody was last seen
+  std::int64_t lease_ms = 60'000;                         ///< how long a node may be silent
+  std::int64_t last_seen_ttl_ms = 30LL * 24 * 3'600'000;  ///< how long it is known when somebody was last seen
 };
 
 /// All that one shard has of Redis: streams, presence and the bus over one client. Shard 0 keeps the node's lease, and

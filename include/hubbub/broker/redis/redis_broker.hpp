@@ -34,9 +34,9 @@ std::string channel_of(const StreamKey& key);
 /// Nothing when the channel is not a stream's.
 std::optional<StreamKey> stream_of(std::string_view channel);
 
-/// Streams in Redis, one hash (head: epoch, newest seq) and one Redis stream (entry ids `seq-0`) each. An event is given
-/// its place, kept and told by one script (PUBLISH within it), so that all nodes get it once and in one order; it comes
-/// back to the node that published it by the same way. What does not come back is read. [shard]
+/// Streams in Redis, one hash (head: epoch, newest seq) and one Redis stream (entry ids `seq-0`) each. An event is
+/// given its place, kept and told by one script (PUBLISH within it), so that all nodes get it once and in one order; it
+/// comes back to the node that published it by the same way. What does not come back is read. [shard]
 class RedisBroker final : public Broker {
  public:
   /// `publisher` names this shard of this process among all that publish.
@@ -78,20 +78,19 @@ class RedisBroker final : public Broker {
     StreamKey key;
     std::uint64_t generation = 0;
     Position last{};
-    bool opening = true;          // its position is not known yet
-    bool filling = false;         // what is missing is being read
-    bool fill_again = false;      // asked for meanwhile
-    unsigned erasing = 0;         // erases of our own that are not answered
+    bool opening = true;             // its position is not known yet
+    bool filling = false;            // what is missing is being read
+    bool fill_again = false;         // asked for meanwhile
+    unsigned erasing = 0;            // erases of our own that are not answered
     std::uint64_t erased_epoch = 0;  // what they were asked to forget
     bool is_going(std::uint64_t epoch) const { return erasing != 0 && epoch == erased_epoch; }
-    std::vector<std::uint64_t> retired;     // epochs before the present one
-    std::map<std::uint64_t, Event> early;   // of the present epoch, behind a gap
+    std::vector<std::uint64_t> retired;    // epochs before the present one
+    std::map<std::uint64_t, Event> early;  // of the present epoch, behind a gap
     std::vector<Event> before_open;
-    std::deque<Completion> completions;     // of our publishes whose events have not come back
+    std::deque<Completion> completions;  // of our publishes whose events have not come back
   };
-  using Table =
-      boost::unordered_flat_map<base::SharedString, std::unique_ptr<Subscription>, base::SharedStringHash,
-                                base::SharedStringEqual>;
+  using Table = boost::unordered_flat_map<base::SharedString, std::unique_ptr<Subscription>, base::SharedStringHash,
+                                          base::SharedStringEqual>;
 
   struct Names {
     std::string channel, head, stream;

@@ -54,8 +54,8 @@ class RedisPresence final : public PresenceStore {
   static std::string rooms_route();
   static std::string rooms_key(std::string_view lease);
   /// Takes one user back from a lease that is over, or says a word on the user.
-  static Command user_command(std::string_view verb, std::string_view user, std::string_view lease,
-                              std::uint8_t status, std::size_t sessions, std::int64_t now_ms, std::int64_t seen_ttl_ms,
+  static Command user_command(std::string_view verb, std::string_view user, std::string_view lease, std::uint8_t status,
+                              std::size_t sessions, std::int64_t now_ms, std::int64_t seen_ttl_ms,
                               const std::vector<std::string>& over);
   /// Takes members of a room back: `users`, or, if there are none, any `max` of the lease's.
   static Command leave_command(std::string_view verb, std::string_view room_channel, std::string_view lease,
