@@ -167,6 +167,12 @@ void RedisBackend::on_beat(const Reply& reply, const std::string& lease) {
   }
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+// g++ 12 with sanitizers takes the operators of Asio's coroutine frames, which are a pair, for a mismatch.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
 /// Takes back what a node that is no more had said. Whoever else tries finds the claim; each step does its work once,
 /// whoever does it, so a claim that ends too early does no harm.
 asio::awaitable<void> RedisBackend::sweep(std::string lease) {
@@ -225,6 +231,10 @@ asio::awaitable<void> RedisBackend::sweep(std::string lease) {
   co_await async_send(client_, route, command_of("DEL", claim));
   sweeping_.erase(lease);
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 void RedisBackend::leave(base::InlineFunction<void()> done) {
   if (shard_ != 0 || !presence_ || leaving_) return done();
