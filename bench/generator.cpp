@@ -94,9 +94,10 @@ Report Generator::run() {
         report_.server_cpu_connect_s = *cpu_now - cpu_before.value_or(0);
       }
     }
+    if (options_.publish_http) open_publisher();
     if (options_.mode == Mode::kIdle) {
       hold();
-    } else {
+    } else if (!report_.failed) {
       publish_all();
     }
     if (options_.server_pid > 0) report_.rss_end = resident_bytes(options_.server_pid);
@@ -152,6 +153,8 @@ void Generator::resolve() {
   const std::string key_text = base64(key.data(), key.size());
   accept_ = accept_for(key_text);
   host_line_ = " HTTP/1.1\r\nHost: " + host + ":" + port + "\r\n\r\n";
+  http_head_ = " HTTP/1.1\r\nHost: " + host + ":" + port + "\r\nContent-Type: application/json\r\n" +
+               (options_.api_key.empty() ? "" : "X-API-Key: " + options_.api_key + "\r\n") + "Content-Length: ";
   request_head_ = "GET " + path + options_.user_prefix;
   request_tail_ =
       " HTTP/1.1\r\nHost: " + host + ":" + port +
@@ -165,8 +168,10 @@ void Generator::resolve() {
 }
 
 void Generator::prepare() {
-  if (options_.connections == 0 || options_.rooms == 0) throw std::runtime_error("nobody to connect");
-  if (options_.rooms > options_.connections) throw std::runtime_error("more rooms than connections");
+  // Who publishes by HTTP may do so with nobody to listen.
+  const bool alone = options_.publish_http && options_.connections == 0;
+  if ((options_.connections == 0 && !alone) || options_.rooms == 0) throw std::runtime_error("nobody to connect");
+  if (options_.rooms > options_.connections && !alone) throw std::runtime_error("more rooms than connections");
   if (options_.transport == Transport::kPoll && options_.mode != Mode::kIdle) {
     throw std::runtime_error("--transport poll only with --idle");
   }
@@ -175,7 +180,11 @@ void Generator::prepare() {
     if (options_.size < kMarkerSize) {
       throw std::runtime_error("--size must be at least " + std::to_string(kMarkerSize) + ", the size of a marker");
     }
-    if (options_.publishers == 0 || options_.publishers > options_.connections / options_.rooms) {
+    if (options_.publish_http && (options_.mode != Mode::kWindow || options_.publishers != 1)) {
+      throw std::runtime_error("--publish-http is one publisher, and with --window only");
+    }
+    if (!options_.publish_http &&
+        (options_.publishers == 0 || options_.publishers > options_.connections / options_.rooms)) {
       throw std::runtime_error("--publishers must be 1 to the members of a room");
     }
   }
@@ -200,7 +209,7 @@ void Generator::prepare() {
     if (!inflater_ready_) throw std::runtime_error("zlib does not start");
   }
 
-  connections_.resize(options_.connections);
+  connections_.resize(options_.connections + (options_.publish_http ? 1U : 0U));
   rooms_.resize(options_.rooms);
   last_.assign(std::size_t{options_.connections} * options_.publishers, 0);
   for (unsigned i = 0; i < options_.rooms; ++i) rooms_[i].name = options_.room_prefix + std::to_string(i);
@@ -217,7 +226,7 @@ void Generator::prepare() {
   }
   std::uint64_t slots = 1024;
   const std::uint64_t wanted = options_.mode == Mode::kWindow
-                                   ? 4ULL * options_.window
+                                   ? 4ULL * options_.window * std::max(options_.batch, 1U)
                                    : static_cast<std::uint64_t>(std::clamp(options_.rate * 10, 1e4, 1e6));
   while (slots < wanted) slots *= 2;
   slots_.resize(slots);
@@ -340,7 +349,7 @@ void Generator::close_all() {
   for (std::uint32_t i = 0; i < connections_.size(); ++i) {
     Connection& connection = connections_[i];
     if (connection.fd < 0) continue;
-    if (connection.state < State::kOpen || is_listener(i)) {
+    if (connection.state < State::kOpen || is_listener(i) || is_publisher(i)) {
       drop(i, "");
       continue;
     }
@@ -361,7 +370,7 @@ void Generator::close_all() {
 
 // False when there is no room for one more, or nobody left to say it.
 bool Generator::publish_one(std::int64_t time_ns) {
-  Slot& slot = slots_[next_message_ & slot_mask_];
+  const Slot& slot = slots_[next_message_ & slot_mask_];
   if (slot.in_use != 0) return false;
   std::size_t tried = 0;
   while (connections_[streams_[next_stream_].connection].fd < 0) {
@@ -369,19 +378,114 @@ bool Generator::publish_one(std::int64_t time_ns) {
     next_stream_ = next_stream_ + 1 == streams_.size() ? 0 : next_stream_ + 1;
   }
   Stream& stream = streams_[next_stream_];
+  next_slot(time_ns);
+  queue(stream.connection, kOpText, stream.command_head, {slot.marker, kMarkerSize}, content_tail_);
+  return true;
+}
+
+// Takes the next message's slot for the next stream.
+const Generator::Slot& Generator::next_slot(std::int64_t time_ns) {
+  Slot& slot = slots_[next_message_ & slot_mask_];
+  Stream& stream = streams_[next_stream_];
   write_marker(slot.marker, run_id_ | (next_message_ & 0xFFFFFFFFU), static_cast<std::uint64_t>(time_ns));
-  slot.in_use = 1;
   slot.stream = next_stream_;
   slot.local = ++stream.sent;
   slot.room = stream.room;
   slot.remaining = rooms_[stream.room].members;
   slot.time_ns = time_ns;
-  report_.max_outstanding = std::max(report_.max_outstanding, ++outstanding_);
-  queue(stream.connection, kOpText, stream.command_head, {slot.marker, kMarkerSize}, content_tail_);
+  slot.in_use = slot.remaining != 0;
+  if (slot.in_use != 0) report_.max_outstanding = std::max(report_.max_outstanding, ++outstanding_);
   next_stream_ = next_stream_ + 1 == streams_.size() ? 0 : next_stream_ + 1;
   ++next_message_;
   ++report_.messages_sent;
+  return slot;
+}
+
+// ---- publishing by HTTP ----
+
+void Generator::open_publisher() {
+  Connection& connection = connections_[options_.connections];
+  connection.fd = socket(server_.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int on = 1;
+  setsockopt(connection.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (connect(connection.fd, reinterpret_cast<const sockaddr*>(&server_), server_size_) != 0) {
+    return fail(std::string("connect by HTTP: ") + std::strerror(errno));
+  }
+  fcntl(connection.fd, F_SETFL, O_NONBLOCK);
+  connection.state = State::kOpen;
+  watch(EPOLL_CTL_ADD, options_.connections, EPOLLIN);
+}
+
+// False when there is no room for so many messages, or no connection.
+bool Generator::publish_request(std::int64_t time_ns) {
+  Connection& connection = connections_[options_.connections];
+  const std::uint32_t messages = std::max(options_.batch, 1U);
+  if (connection.fd < 0) return false;
+  for (std::uint32_t i = 0; i < messages; ++i) {
+    if (slots_[(next_message_ + i) & slot_mask_].in_use != 0) return false;
+  }
+  connection.out += "POST ";
+  body_.clear();
+  if (options_.batch == 0) {
+    const Slot& slot = next_slot(time_ns);
+    body_.append(R"({"from":"bench","content":")").append(slot.marker, kMarkerSize).append(content_tail_);
+    connection.out.append("/api/rooms/").append(rooms_[slot.room].name).append("/messages");
+  } else {
+    for (std::uint32_t i = 0; i < messages; ++i) {
+      const Slot& slot = next_slot(time_ns);
+      body_.append(i == 0 ? R"({"publishes":[{"room_id":")" : R"(,{"room_id":")").append(rooms_[slot.room].name);
+      body_.append(R"(","from":"bench","content":")").append(slot.marker, kMarkerSize).append(content_tail_);
+    }
+    body_ += "]}";
+    connection.out += "/api/batch";
+  }
+  connection.out.append(http_head_).append(std::to_string(body_.size())).append("\r\n\r\n").append(body_);
+  if (!connection.in_dirty) {
+    connection.in_dirty = true;
+    dirty_.push_back(options_.connections);
+  }
+  unanswered_.push_back({time_ns, messages});
   return true;
+}
+
+void Generator::read_answers(std::uint32_t index, const char* data, std::size_t size) {
+  constexpr std::string_view kLength = "\r\nContent-Length: ";
+  Connection& connection = connections_[index];
+  std::string_view rest(data, size);
+  while (!rest.empty()) {
+    const std::size_t head_end = rest.find("\r\n\r\n");
+    if (head_end == std::string_view::npos) break;
+    const std::string_view head = rest.substr(0, head_end);
+    const std::size_t field = head.find(kLength);
+    if (field == std::string_view::npos) {
+      ++report_.errors;
+      return drop(index, "an answer without Content-Length: " + std::string(head.substr(0, 300)));
+    }
+    const std::size_t length = std::strtoul(head.data() + field + kLength.size(), nullptr, 10);
+    if (rest.size() < head_end + 4 + length) break;
+    on_answer(head, rest.substr(head_end + 4, length));
+    rest.remove_prefix(head_end + 4 + length);
+  }
+  if (!rest.empty() || !connection.partial.empty()) connection.partial.assign(rest);
+}
+
+// A good answer tells of each message that it was kept.
+void Generator::on_answer(std::string_view head, std::string_view body) {
+  constexpr std::string_view kSeq = R"("seq":)";
+  std::uint32_t kept = 0;
+  for (std::size_t at = body.find(kSeq); at != std::string_view::npos; at = body.find(kSeq, at + kSeq.size())) ++kept;
+  const Request request = unanswered_.empty() ? Request{} : unanswered_.front();
+  if (unanswered_.empty() || !head.starts_with("HTTP/1.1 200 ") || kept != request.messages) {
+    ++report_.errors;
+    if (report_.first_error.empty()) {
+      report_.first_error =
+          "answer: " + std::string(head.substr(0, head.find('\r'))) + " " + std::string(body.substr(0, 300));
+    }
+  }
+  if (unanswered_.empty()) return;
+  unanswered_.pop_front();
+  ++answered_;
+  if (request.time_ns >= measure_from_ns_) report_.latency.add(now_ns_ - request.time_ns);
 }
 
 void Generator::publish_all() {
@@ -395,7 +499,7 @@ void Generator::publish_all() {
   };
   measure_from_ns_ = measure_at;
   bool measuring = false;
-  std::uint64_t progress = delivered_;
+  std::uint64_t seen = progress();
   std::int64_t progress_at = start;
   std::int64_t now = start;
   const auto publish_due = [&] {
@@ -413,13 +517,17 @@ void Generator::publish_all() {
     if (now >= end) break;
     if (scheduled) {
       publish_due();
+    } else if (options_.publish_http) {
+      while (unanswered_.size() < options_.window && publish_request(now)) {
+      }
+      if (connections_[options_.connections].fd < 0) break;
     } else {
       while (outstanding_ < options_.window && publish_one(now)) {
       }
     }
     flush_dirty();
-    if (delivered_ != progress || outstanding_ == 0) {
-      progress = delivered_;
+    if (progress() != seen || (outstanding_ == 0 && unanswered_.empty())) {
+      seen = progress();
       progress_at = now;
     } else if (now - progress_at > ns_of(options_.stall_timeout_s)) {
       report_.stalled = true;
@@ -443,9 +551,10 @@ void Generator::publish_all() {
   // Drain: as long as something comes. What does not come any more is lost.
   const std::int64_t latest = now + 60 * kSecond;
   progress_at = now;
-  while (outstanding_ > 0 && now < latest && now - progress_at < ns_of(options_.stall_timeout_s) && !report_.stalled) {
-    if (delivered_ != progress) {
-      progress = delivered_;
+  while ((outstanding_ > 0 || !unanswered_.empty()) && now < latest &&
+         now - progress_at < ns_of(options_.stall_timeout_s) && !report_.stalled) {
+    if (progress() != seen) {
+      seen = progress();
       progress_at = now;
     }
     show_progress("draining", now);
@@ -456,11 +565,16 @@ void Generator::publish_all() {
   // And a moment more for copies that should not be.
   for (const std::int64_t until = now + 100 * kMillisecond; now < until; now = monotonic_ns()) turn(until - now);
   for (const Slot& slot : slots_) report_.lost += slot.in_use != 0 ? slot.remaining : 0;
+  if (!unanswered_.empty()) {
+    report_.errors += unanswered_.size();
+    if (report_.first_error.empty()) report_.first_error = "requests without an answer";
+  }
 }
 
 void Generator::begin_measuring(std::int64_t now_ns) {
   measure_started_ns_ = now_ns;
   delivered_before_ = delivered_;
+  answered_before_ = answered_;
   generator_cpu_before_ = cpu_seconds(getpid()).value_or(0);
   if (options_.server_pid > 0) server_cpu_before_ = cpu_seconds(options_.server_pid);
 }
@@ -473,6 +587,7 @@ void Generator::end_measuring(std::int64_t now_ns) {
   report_.generator_cpu_s = cpu_seconds(getpid()).value_or(0) - generator_cpu_before_;
   report_.measured_s = seconds_of(now_ns - measure_started_ns_);
   report_.deliveries = delivered_ - delivered_before_;
+  report_.requests = answered_ - answered_before_;
 }
 
 // ---- the turn ----
@@ -543,6 +658,7 @@ void Generator::on_readable(std::uint32_t index) {
   now_ns_ = monotonic_ns();
   const char* data = buffer_.get();
   const std::size_t size = kept + static_cast<std::size_t>(got);
+  if (is_publisher(index)) return read_answers(index, data, size);
   if (is_listener(index)) {
     return options_.transport == Transport::kSse ? read_stream(index, data, size) : read_poll(index, data, size);
   }
@@ -622,7 +738,7 @@ std::size_t Generator::on_response(std::uint32_t index, const char* data, std::s
 
 bool Generator::is_listener(std::uint32_t index) const {
   if (options_.transport == Transport::kWebSocket) return false;
-  return options_.mode == Mode::kIdle || index >= options_.publishers * options_.rooms;
+  return options_.mode == Mode::kIdle || options_.publish_http || index >= options_.publishers * options_.rooms;
 }
 
 std::string Generator::listener_request(std::uint32_t index) const {
@@ -831,7 +947,7 @@ void Generator::on_message(std::uint32_t index, const char* data, std::size_t si
 
 void Generator::count_delivery(Slot& slot) {
   ++delivered_;
-  if (slot.time_ns >= measure_from_ns_) report_.latency.add(now_ns_ - slot.time_ns);
+  if (slot.time_ns >= measure_from_ns_ && !options_.publish_http) report_.latency.add(now_ns_ - slot.time_ns);
   if (--slot.remaining != 0) return;
   slot.in_use = 0;
   --outstanding_;

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,6 +32,9 @@ struct Options {
   Mode mode = Mode::kWindow;
   Transport transport = Transport::kWebSocket;
   unsigned window = 1;
+  bool publish_http = false;  // messages go by HTTP over one connection, and `window` counts requests
+  unsigned batch = 0;         // messages in a request, 0: one, and not as a batch
+  std::string api_key;
   double rate = 0;  // messages a second in total
   unsigned size = 128;
   double warmup_s = 1;
@@ -64,12 +68,13 @@ struct Report {
   std::uint64_t corrupt = 0;     // a message event without one of our whole markers
   std::uint64_t foreign = 0;     // another run's markers: not a fault
   std::uint64_t deliveries = 0;  // in the measured time
+  std::uint64_t requests = 0;    // answered in the measured time
   std::uint64_t late = 0;        // rate: left more than a millisecond after the schedule
   std::uint64_t behind = 0;      // rate: left when the next one was due already
   std::uint64_t unsent = 0;      // rate: fell due and never left: too many outstanding, or nobody to say it
   std::uint64_t max_outstanding = 0;
   std::uint64_t disconnects = 0;
-  std::uint64_t errors = 0;  // error events and broken frames
+  std::uint64_t errors = 0;  // error events, broken frames and bad answers
   std::string first_error;
   bool stalled = false;
   bool failed = false;  // could not connect or join everybody
@@ -79,7 +84,7 @@ struct Report {
   std::optional<std::int64_t> rss_before;
   std::optional<std::int64_t> rss_connected;
   std::optional<std::int64_t> rss_end;
-  Histogram latency;
+  Histogram latency;  // of deliveries; by HTTP: of answers
 
   bool good() const {
     return !failed && !stalled &&
@@ -132,6 +137,12 @@ class Generator {
     std::string command_head;
   };
 
+  // A request that waits for its answer; answers come in the order of the requests.
+  struct Request {
+    std::int64_t time_ns = 0;
+    std::uint32_t messages = 0;
+  };
+
   struct Room {
     std::string name;
     std::uint32_t members = 0;     // those still connected
@@ -149,6 +160,13 @@ class Generator {
 
   void start_connect(std::uint32_t index);
   bool publish_one(std::int64_t time_ns);
+  const Slot& next_slot(std::int64_t time_ns);
+  void open_publisher();
+  bool publish_request(std::int64_t time_ns);
+  bool is_publisher(std::uint32_t index) const { return options_.publish_http && index == options_.connections; }
+  void read_answers(std::uint32_t index, const char* data, std::size_t size);
+  void on_answer(std::string_view head, std::string_view body);
+  std::uint64_t progress() const { return delivered_ + answered_; }
   void begin_measuring(std::int64_t now_ns);
   void end_measuring(std::int64_t now_ns);
 
@@ -199,6 +217,9 @@ class Generator {
   std::vector<std::uint32_t> dirty_;
   std::unique_ptr<char[]> buffer_;
   std::size_t buffer_size_ = 0;
+  std::deque<Request> unanswered_;
+  std::string http_head_;  // of every request, behind its target
+  std::string body_;
   std::string content_tail_;  // padding, the content's closing quote, and the command's brace
   std::string run_marker_;    // what the marker of each message of this run starts with
   z_stream inflater_{};
@@ -211,6 +232,8 @@ class Generator {
   std::uint64_t outstanding_ = 0;
   std::uint64_t delivered_ = 0;
   std::uint64_t delivered_before_ = 0;
+  std::uint64_t answered_ = 0;
+  std::uint64_t answered_before_ = 0;
   std::int64_t now_ns_ = 0;  // read after each recv
   std::int64_t measure_from_ns_ = INT64_MAX;
   std::int64_t measure_started_ns_ = 0;

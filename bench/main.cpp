@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -38,6 +39,9 @@ std::string quoted(const std::string& text) {
 double per(double amount, double unit) { return unit > 0 ? amount / unit : 0; }
 double ms(std::uint64_t ns) { return static_cast<double>(ns) * 1e-6; }
 
+// Messages of the requests that were answered in the measured time.
+double published(const Options& o, const Report& r) { return static_cast<double>(r.requests) * std::max(o.batch, 1U); }
+
 void print_json(const Options& o, const Report& r) {
   std::string out = "{";
   const auto text = [&](const char* key, const std::string& value) {
@@ -59,6 +63,8 @@ void print_json(const Options& o, const Report& r) {
   number("rooms", o.rooms);
   number("window", o.mode == Mode::kWindow ? o.window : 0);
   number("rate", o.mode == Mode::kRate ? o.rate : 0);
+  text("publish_http", o.publish_http ? "true" : "false");
+  number("batch", o.batch);
   number("size", o.size);
   number("connected", r.connected);
   number("joined", r.joined);
@@ -73,6 +79,15 @@ void print_json(const Options& o, const Report& r) {
   maybe("server_cpu_s", r.server_cpu_s);
   if (r.server_cpu_s) {
     number("deliveries_per_server_cpu_s", per(static_cast<double>(r.deliveries), *r.server_cpu_s));
+  }
+  if (o.publish_http) {
+    number("requests", static_cast<double>(r.requests));
+    number("requests_per_s", per(static_cast<double>(r.requests), r.measured_s));
+    number("published_per_s", per(published(o, r), r.measured_s));
+    if (r.server_cpu_s) {
+      number("requests_per_server_cpu_s", per(static_cast<double>(r.requests), *r.server_cpu_s));
+      number("published_per_server_cpu_s", per(published(o, r), *r.server_cpu_s));
+    }
   }
   maybe("server_cpu_setup_s", r.server_cpu_connect_s);
   number("generator_cpu_s", r.generator_cpu_s);
@@ -111,7 +126,12 @@ void print_table(const Options& o, const Report& r) {
     std::putchar('\n');
   };
   const auto count = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
-  if (o.mode == Mode::kWindow) row("load", "%u messages outstanding, %u bytes", o.window, o.size);
+  if (o.publish_http) {
+    row("load", "by HTTP, %u requests unanswered, %u messages a request, %u bytes", o.window, std::max(o.batch, 1U),
+        o.size);
+  } else if (o.mode == Mode::kWindow) {
+    row("load", "%u messages outstanding, %u bytes", o.window, o.size);
+  }
   if (o.mode == Mode::kRate) row("load", "%.6g messages/s on a fixed schedule, %u bytes", o.rate, o.size);
   row("connections", "%u in %u rooms, %u joined", r.connected, o.rooms, r.joined);
   row("connect", "%.3f s, %.0f connects/s", r.connect_s, per(r.connected, r.connect_s));
@@ -121,8 +141,16 @@ void print_table(const Options& o, const Report& r) {
     row("deliveries", "%llu in %.3f s", count(r.deliveries), r.measured_s);
     row("deliveries/s", "%.0f", per(static_cast<double>(r.deliveries), r.measured_s));
   }
+  if (o.publish_http) {
+    row("requests", "%llu in %.3f s", count(r.requests), r.measured_s);
+    row("requests/s", "%.0f", per(static_cast<double>(r.requests), r.measured_s));
+    row("messages/s", "%.0f", per(published(o, r), r.measured_s));
+  }
   if (r.server_cpu_s) {
-    if (o.mode != Mode::kIdle) {
+    if (o.publish_http) {
+      row("per server-CPU-second", "%.0f requests, %.0f messages",
+          per(static_cast<double>(r.requests), *r.server_cpu_s), per(published(o, r), *r.server_cpu_s));
+    } else if (o.mode != Mode::kIdle) {
       row("per server-CPU-second", "%.0f", per(static_cast<double>(r.deliveries), *r.server_cpu_s));
     }
     row("server CPU", "%.3f s of %.3f s (%.0f %%)", *r.server_cpu_s, r.measured_s,
@@ -179,7 +207,9 @@ int main(int argc, char** argv) {
   bool idle = false;
   bool test = false;
   app.add_option("--url", o.url, "Server; users connect to PATH/<user>, by default /ws/<user>")->capture_default_str();
-  app.add_option("--connections", o.connections, "Sessions, each of a user of its own")->capture_default_str();
+  auto* connections = app.add_option("--connections", o.connections,
+                                     "Sessions, each of a user of its own (default with --publish-http: 1)")
+                          ->capture_default_str();
   app.add_option("--rooms", o.rooms, "Rooms that the connections are spread over evenly")->capture_default_str();
   app.add_option("--publishers", o.publishers, "Members of each room that publish")->capture_default_str();
   auto* window = app.add_option("--window", o.window, "Closed loop: messages outstanding in total")
@@ -191,6 +221,14 @@ int main(int argc, char** argv) {
   auto* idle_flag = app.add_flag("--idle", idle, "Connect, join and hold for --duration; publish nothing");
   rate->excludes(window);
   idle_flag->excludes(window)->excludes(rate);
+  auto* publish_http = app.add_flag("--publish-http", o.publish_http,
+                                    "Publish by HTTP over one connection; --window counts unanswered requests");
+  auto* batch = app.add_option("--batch", o.batch, "With --publish-http: messages in a request, to /api/batch")
+                    ->check(CLI::Range(1U, 1000U));
+  auto* api_key = app.add_option("--api-key", o.api_key, "With --publish-http: the server's API key");
+  batch->needs(publish_http);
+  api_key->needs(publish_http);
+  publish_http->excludes(rate)->excludes(idle_flag);
   app.add_option("--size", o.size, "Bytes of a message's content")
       ->check(CLI::Range(1U, 16U << 20U))
       ->capture_default_str();
@@ -229,6 +267,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   if (test) return self_test();
+  if (o.publish_http && connections->count() == 0) o.connections = 1;
   o.mode = idle ? Mode::kIdle : rate->count() > 0 ? Mode::kRate : Mode::kWindow;
   o.progress = !json && isatty(STDERR_FILENO) != 0;
   try {

@@ -26,38 +26,34 @@ void list_rooms(Call& call) {
   if (!page) return;
   const std::string prefix = transport::query_value(call.request().target().query, "prefix").value_or("");
   const Reply reply = call.defer();
-  call.manager().ask_homes(
-      call.shard(), [page = *page, prefix](HomeShard& home) { return home.rooms(prefix, page); },
-      [reply, limit = page->limit](std::vector<hub::IdPage<hub::RoomInfo>> pages) {
-        const hub::IdPage<hub::RoomInfo> merged = merge(std::move(pages), limit);
-        Json rooms = Json::array();
-        for (const hub::RoomInfo& room : merged.items) {
-          rooms.push_back({{"room_id", room.id.view()},
-                           {"members", room.members},
-                           {"sessions", room.sessions},
-                           {"seq", room.position.seq}});
-        }
-        reply.send({.body = Json{{"rooms", std::move(rooms)}, {"next", next_of(merged)}}.dump()});
-      });
+  call.manager().rooms(call.shard(), prefix, *page, [reply](const base::Result<hub::IdPage<hub::RoomInfo>>& found) {
+    if (!found) return send_unavailable(reply);
+    Json rooms = Json::array();
+    for (const hub::RoomInfo& room : found->items) {
+      rooms.push_back({{"room_id", room.id.view()},
+                       {"members", room.members},
+                       {"sessions", room.sessions},
+                       {"seq", room.position.seq}});
+    }
+    reply.send({.body = Json{{"rooms", std::move(rooms)}, {"next", next_of(*found)}}.dump()});
+  });
 }
 
 void room(Call& call) {
   const auto id = call.id(0, "room");
   if (!id) return;
   const Reply reply = call.defer();
-  call.manager().ask_home_later<base::Result<std::optional<hub::RoomInfo>>>(
-      call.shard(), *id, [id = *id](HomeShard& home, auto done) { home.room(id, std::move(done)); },
-      [reply](const base::Result<std::optional<hub::RoomInfo>>& found) {
-        if (!found) return reply.send(transport::error_response(ErrorCode::kBrokerUnavailable));
-        if (!*found) return reply.send(transport::error_response(ErrorCode::kNotFound, "There is no such room."));
-        const hub::RoomInfo& info = **found;
-        reply.send({.body = Json{{"room_id", info.id.view()},
-                                 {"members", info.members},
-                                 {"sessions", info.sessions},
-                                 {"seq", info.position.seq},
-                                 {"epoch", base::to_hex(info.position.epoch)}}
-                                .dump()});
-      });
+  call.manager().room(call.shard(), *id, [reply](const base::Result<std::optional<hub::RoomInfo>>& found) {
+    if (!found) return send_unavailable(reply);
+    if (!*found) return reply.send(transport::error_response(ErrorCode::kNotFound, "There is no such room."));
+    const hub::RoomInfo& info = **found;
+    reply.send({.body = Json{{"room_id", info.id.view()},
+                             {"members", info.members},
+                             {"sessions", info.sessions},
+                             {"seq", info.position.seq},
+                             {"epoch", base::to_hex(info.position.epoch)}}
+                            .dump()});
+  });
 }
 
 void members(Call& call) {
@@ -66,32 +62,32 @@ void members(Call& call) {
   const auto page = call.page();
   if (!page) return;
   const Reply reply = call.defer();
-  call.manager().ask_home(
-      call.shard(), *id, [id = *id, page = *page](HomeShard& home) { return home.members(id, page); },
-      [reply, id = *id](const hub::RoomMembers& members) {
-        Json users = Json::array();
-        for (const SharedString& user : members.users) users.push_back(user.view());
-        const Json next = members.more ? Json(members.users.back().view()) : Json(nullptr);
-        reply.send({.body = Json{
-                        {"room_id", id.view()},
-                        {"members", std::move(users)},
-                        {"member_count", members.count},
-                        {"next",
-                         next}}.dump()});
-      });
+  call.manager().members(call.shard(), *id, *page, [reply, id = *id](const base::Result<hub::RoomMembers>& found) {
+    if (!found) return send_unavailable(reply);
+    const hub::RoomMembers& members = *found;
+    Json users = Json::array();
+    for (const SharedString& user : members.users) users.push_back(user.view());
+    const Json next = members.more ? Json(members.users.back().view()) : Json(nullptr);
+    reply.send({.body = Json{
+                    {"room_id", id.view()},
+                    {"members", std::move(users)},
+                    {"member_count", members.count},
+                    {"next",
+                     next}}.dump()});
+  });
 }
 
 void typing(Call& call) {
   const auto id = call.id(0, "room");
   if (!id) return;
   const Reply reply = call.defer();
-  call.manager().ask_home(
-      call.shard(), *id, [id = *id](HomeShard& home) { return home.typing_users(id); },
-      [reply, id = *id](const std::vector<SharedString>& typing) {
-        Json users = Json::array();
-        for (const SharedString& user : typing) users.push_back(user.view());
-        reply.send({.body = Json{{"room_id", id.view()}, {"users", std::move(users)}}.dump()});
-      });
+  call.manager().typing_users(call.shard(), *id,
+                              [reply, id = *id](const base::Result<std::vector<SharedString>>& typing) {
+                                if (!typing) return send_unavailable(reply);
+                                Json users = Json::array();
+                                for (const SharedString& user : *typing) users.push_back(user.view());
+                                reply.send({.body = Json{{"room_id", id.view()}, {"users", std::move(users)}}.dump()});
+                              });
 }
 
 void messages(Call& call) {
@@ -122,7 +118,7 @@ void messages(Call& call) {
         home.read(key, range, std::move(done));
       },
       [reply, id = *id](const base::Result<broker::Page>& page) {
-        if (!page) return reply.send(transport::error_response(ErrorCode::kBrokerUnavailable));
+        if (!page) return send_unavailable(reply);
         const std::string epoch = base::to_hex(page->epoch);
         HttpResponse response;
         protocol::HistoryWriter writer(response.body, {.room_id = id.view(), .epoch = epoch, .bare = true});

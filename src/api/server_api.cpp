@@ -41,8 +41,10 @@ void append_error(std::string& out, ErrorCode code, std::string_view message) {
   out.append(whole, 1, whole.size() - 2);
 }
 
+void send_unavailable(const Reply& reply) { reply.send(error_response(ErrorCode::kBrokerUnavailable)); }
+
 void send_sessions(const Reply& reply, const base::Result<std::size_t>& count) {
-  if (!count) return reply.send(error_response(ErrorCode::kBrokerUnavailable));
+  if (!count) return send_unavailable(reply);
   reply.send({.body = "{\"sessions\":" + std::to_string(*count) + "}"});
 }
 

@@ -41,6 +41,7 @@ nlohmann::json stats_of(TransportContext& context) {
     shards.push_back(row);
   }
   total["connections"] = connections;
+  total["waiting_reports"] = manager.reports_waiting().load(std::memory_order_relaxed);
   return {{"server_id", manager.limits().server_id}, {"total", total}, {"shards", shards}};
 }
 
@@ -56,9 +57,13 @@ void add_status_routes(ServerApi& api) {
                 connection.respond({.body = R"({"status":"ok"})"});
               }});
   router.add({"GET", "/readyz", [&context](HttpConnection& connection, const HttpRequest&) {
-                const bool stopping = context.stopping.load();
-                connection.respond({.status = stopping ? 503U : 200U,
-                                    .body = stopping ? R"({"status":"stopping"})" : R"({"status":"ready"})"});
+                if (context.stopping.load()) {
+                  connection.respond({.status = 503, .body = R"({"status":"stopping"})"});
+                } else if (!context.manager.is_ready()) {
+                  connection.respond({.status = 503, .body = R"({"status":"broker_unavailable"})"});
+                } else {
+                  connection.respond({.body = R"({"status":"ready"})"});
+                }
               }});
   api.add("GET", "/api/stats", [](Call& call) { call.respond({.body = stats_of(call.context()).dump()}); });
 }

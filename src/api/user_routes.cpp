@@ -1,21 +1,17 @@
 #include "hubbub/api/user_routes.hpp"
 
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "hubbub/api/request_body.hpp"
-#include "hubbub/base/random.hpp"
-#include "hubbub/hub/home_shard.hpp"
 #include "hubbub/protocol/schema.hpp"
 #include "hubbub/protocol/timestamp.hpp"
 
 namespace hubbub::api {
 
 using base::SharedString;
-using hub::HomeShard;
 using Json = nlohmann::ordered_json;
 
 namespace {
@@ -34,40 +30,32 @@ void list_users(Call& call) {
   const auto page = call.page();
   if (!page) return;
   const Reply reply = call.defer();
-  call.manager().ask_homes(
-      call.shard(), [page = *page](HomeShard& home) { return home.users(page); },
-      [reply, limit = page->limit](std::vector<hub::IdPage<hub::UserInfo>> pages) {
-        const hub::IdPage<hub::UserInfo> merged = merge(std::move(pages), limit);
-        Json users = Json::array();
-        for (const hub::UserInfo& user : merged.items) {
-          users.push_back(
-              {{"user_id", user.id.view()}, {"status", status_name(user.status)}, {"sessions", user.sessions}});
-        }
-        reply.send({.body = Json{{"users", std::move(users)}, {"next", next_of(merged)}}.dump()});
-      });
+  call.manager().users(call.shard(), *page, [reply](const base::Result<hub::IdPage<hub::UserInfo>>& found) {
+    if (!found) return send_unavailable(reply);
+    Json users = Json::array();
+    for (const hub::UserInfo& user : found->items) {
+      users.push_back({{"user_id", user.id.view()}, {"status", status_name(user.status)}, {"sessions", user.sessions}});
+    }
+    reply.send({.body = Json{{"users", std::move(users)}, {"next", next_of(*found)}}.dump()});
+  });
 }
 
 void count_users(Call& call) {
   const Reply reply = call.defer();
-  call.manager().ask_homes(
-      call.shard(), [](HomeShard& home) { return home.user_totals(); },
-      [reply](const std::vector<hub::UserTotals>& totals) {
-        hub::UserTotals sum;
-        for (const hub::UserTotals& each : totals) {
-          sum.users += each.users;
-          sum.sessions += each.sessions;
-        }
-        reply.send({.body = Json{{"count", sum.users}, {"sessions", sum.sessions}}.dump()});
-      });
+  call.manager().user_totals(call.shard(), [reply](const base::Result<hub::UserTotals>& totals) {
+    if (!totals) return send_unavailable(reply);
+    reply.send({.body = Json{{"count", totals->users}, {"sessions", totals->sessions}}.dump()});
+  });
 }
 
 void presence(Call& call) {
   const auto user = call.id(0, "user");
   if (!user) return;
   const Reply reply = call.defer();
-  call.manager().ask_home(
-      call.shard(), *user, [user = *user](HomeShard& home) { return home.presence(user); },
-      [reply](const hub::PresenceInfo& info) { reply.send({.body = presence_json(info).dump()}); });
+  call.manager().presence(call.shard(), {*user}, [reply](const base::Result<std::vector<hub::PresenceInfo>>& found) {
+    if (!found) return send_unavailable(reply);
+    reply.send({.body = presence_json(found->front()).dump()});
+  });
 }
 
 void query_presence(Call& call) {
@@ -77,46 +65,31 @@ void query_presence(Call& call) {
   if (!fault) fault = read_users(body.user_ids, protocol::kUserIdsMax, users);
   if (fault) return call.refuse(fault->code, fault->text);
   const Reply reply = call.defer();
-  const auto asked = std::make_shared<const std::vector<SharedString>>(std::move(users));
-  hub::ConnectionManager& manager = call.manager();
-  manager.ask_homes(
-      call.shard(),
-      [asked, &manager](HomeShard& home) {
-        std::vector<hub::PresenceInfo> found;
-        for (const SharedString& user : *asked) {
-          if (manager.home_index(user) == home.index()) found.push_back(home.presence(user));
-        }
-        return found;
-      },
-      [reply, asked](const std::vector<std::vector<hub::PresenceInfo>>& found) {
-        boost::unordered_flat_map<std::string_view, const hub::PresenceInfo*> by_user;
-        for (const auto& part : found) {
-          for (const hub::PresenceInfo& info : part) by_user.emplace(info.user.view(), &info);
-        }
-        Json all = Json::array();
-        Json online = Json::array();
-        for (const SharedString& user : *asked) {
-          const hub::PresenceInfo& info = *by_user.at(user.view());
-          all.push_back(presence_json(info));
-          if (info.status != hub::Status::kOffline) online.push_back(user.view());
-        }
-        reply.send({.body = Json{{"users", std::move(all)}, {"online", std::move(online)}}.dump()});
-      });
+  call.manager().presence(call.shard(), std::move(users),
+                          [reply](const base::Result<std::vector<hub::PresenceInfo>>& found) {
+                            if (!found) return send_unavailable(reply);
+                            Json all = Json::array();
+                            Json online = Json::array();
+                            for (const hub::PresenceInfo& info : *found) {
+                              all.push_back(presence_json(info));
+                              if (info.status != hub::Status::kOffline) online.push_back(info.user.view());
+                            }
+                            reply.send({.body = Json{{"users", std::move(all)}, {"online", std::move(online)}}.dump()});
+                          });
 }
 
 void sessions(Call& call) {
   const auto user = call.id(0, "user");
   if (!user) return;
   const Reply reply = call.defer();
-  call.manager().ask_home(
-      call.shard(), *user, [user = *user](HomeShard& home) { return home.sessions_of(user); },
-      [reply](const std::vector<hub::SessionInfo>& sessions) {
-        Json list = Json::array();
-        for (const hub::SessionInfo& session : sessions) {
-          list.push_back({{"session_id", base::to_hex(session.id)}, {"status", status_name(session.status)}});
-        }
-        reply.send({.body = Json{{"sessions", std::move(list)}}.dump()});
-      });
+  call.manager().sessions_of(call.shard(), *user, [reply](const base::Result<std::vector<hub::NamedSession>>& found) {
+    if (!found) return send_unavailable(reply);
+    Json list = Json::array();
+    for (const hub::NamedSession& session : *found) {
+      list.push_back({{"session_id", session.id}, {"status", status_name(session.status)}});
+    }
+    reply.send({.body = Json{{"sessions", std::move(list)}}.dump()});
+  });
 }
 
 void disconnect(Call& call) {

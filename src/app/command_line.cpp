@@ -358,12 +358,21 @@ Problem load(const Command& command, const Environment& environment, Loaded& loa
     if (auto problem = load_file(path, table, loaded.settings, loaded.origins)) return problem;
   }
   if (auto problem = load_environment(environment, loaded)) return problem;
-  if (auto problem = load_flags(command, loaded)) return problem;
-  if (const auto conflict = find_conflict(loaded.settings)) {
-    const auto row = static_cast<std::size_t>(find_setting(conflict->key) - table.data());
-    return fmt::format("{} ({}): {}", conflict->key, loaded.origins[row], conflict->text);
-  }
-  return {};
+  return load_flags(command, loaded);
+}
+
+Problem conflict_in(const Loaded& loaded) {
+  const auto conflict = find_conflict(loaded.settings);
+  if (!conflict) return {};
+  const auto row = static_cast<std::size_t>(find_setting(conflict->key) - settings_table().data());
+  return fmt::format("{} ({}): {}", conflict->key, loaded.origins[row], conflict->text);
+}
+
+// The node that is asked may have been given more flags than the one who asks knows: so no conflicts here.
+std::variant<Run, HealthCheck, Exit> health_check(const std::string& url, const Settings& settings) {
+  auto target = url.empty() ? health_target(settings) : parse_health_url(url);
+  if (const auto* problem = std::get_if<std::string>(&target)) return bad_use(*problem);
+  return HealthCheck{std::get<HealthTarget>(std::move(target))};
 }
 
 }  // namespace
@@ -402,7 +411,7 @@ std::string effective_config(std::span<const SettingRow> table, const Settings& 
   return out;
 }
 
-std::variant<Run, Exit> parse(int argc, const char* const* argv, const Environment& environment) {
+std::variant<Run, HealthCheck, Exit> parse(int argc, const char* const* argv, const Environment& environment) {
   CLI::App app("Hubbub, a real-time messaging server: rooms, direct messages, presence.", "hubbub");
   app.set_version_flag("-v,--version", "hubbub " HUBBUB_VERSION);
   app.require_subcommand(0, 1);
@@ -410,6 +419,12 @@ std::variant<Run, Exit> parse(int argc, const char* const* argv, const Environme
   const auto serve = add_command(app, "serve", "Run the server");
   const auto check = add_command(app, "check-config", "Say whether the configuration is good, without starting");
   const auto print = add_command(app, "print-config", "Print the settings in effect and where each comes from");
+  const auto health = add_command(app, "healthcheck", "Ask a running node whether it is well: exit code 0, or 1");
+  std::string url;
+  health.app->add_option("URL", url)
+      ->description(
+          "http://HOST:PORT/PATH with a numeric host\ndefault: /healthz of the first `listen`; /readyz is the other "
+          "choice\n");
   app.footer("hubbub serve --help lists every setting; docs/configuration.md explains them.");
 
   // CLI11 takes `--log-file=` for a flag without its value; it is one with an empty value.
@@ -437,11 +452,15 @@ std::variant<Run, Exit> parse(int argc, const char* const* argv, const Environme
   const auto chosen = app.get_subcommands();
   if (auto problem = unexpected(app.remaining(false), false)) return bad_use(*problem);
   if (chosen.empty()) return Exit{kBadUse, tidy(app.help())};
-  const Command& command = chosen.front() == serve.app ? serve : chosen.front() == check.app ? check : print;
+  const std::array commands{&serve, &check, &print, &health};
+  const Command& command =
+      **std::find_if(commands.begin(), commands.end(), [&](const auto* c) { return c->app == chosen.front(); });
   if (auto problem = unexpected(command.app->remaining(), true)) return bad_use(*problem);
 
   Loaded loaded;
   if (auto problem = load(command, environment, loaded)) return bad_use(*problem);
+  if (&command == &health) return health_check(url, loaded.settings);
+  if (auto problem = conflict_in(loaded)) return bad_use(*problem);
   if (&command == &check) return Exit{0, "The configuration is good.\n", std::move(loaded.warnings)};
   if (&command == &print) {
     return Exit{0, effective_config(settings_table(), loaded.settings, loaded.origins), std::move(loaded.warnings)};

@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -9,6 +10,7 @@
 #include <variant>
 
 #include "hubbub/app/command_line.hpp"
+#include "hubbub/app/health_check.hpp"
 #include "hubbub/app/logging.hpp"
 #include "hubbub/app/server.hpp"
 
@@ -41,6 +43,12 @@ int start(const hubbub::app::Run& run) {
   return hubbub::app::run_server(run.settings);
 }
 
+int ask(const hubbub::app::HealthTarget& target) {
+  const auto problem = hubbub::app::check_health(target, std::chrono::seconds(3));
+  if (problem) print(stderr, "hubbub: " + *problem + "\n");
+  return problem ? 1 : 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -49,6 +57,7 @@ int main(int argc, char** argv) {
   try {
     const auto parsed = hubbub::app::parse(argc, argv, environment());
     if (const auto* exit = std::get_if<hubbub::app::Exit>(&parsed)) return leave(*exit);
+    if (const auto* check = std::get_if<hubbub::app::HealthCheck>(&parsed)) return ask(check->target);
     return start(std::get<hubbub::app::Run>(parsed));
   } catch (const std::exception& error) {
     print(stderr, std::string("hubbub: ") + error.what() + "\n");

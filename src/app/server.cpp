@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -23,7 +24,10 @@
 #include "hubbub/base/clock.hpp"
 #include "hubbub/base/log.hpp"
 #include "hubbub/base/random.hpp"
+#include "hubbub/broker/backend.hpp"
 #include "hubbub/broker/memory_broker.hpp"
+#include "hubbub/broker/redis/node.hpp"
+#include "hubbub/broker/redis/redis_backend.hpp"
 #include "hubbub/broker/retention.hpp"
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/runtime/shard_pool.hpp"
@@ -116,6 +120,28 @@ broker::MemoryBrokerLimits broker_limits(const Settings& settings, unsigned shar
   return limits;
 }
 
+broker::redis::RedisBackendOptions redis_options(const Settings& settings) {
+  broker::redis::RedisBackendOptions options;
+  std::vector<std::string> urls = settings.redis_url;
+  if (urls.empty()) urls.emplace_back("redis://127.0.0.1:6379");
+  options.client = std::get<broker::redis::ClientOptions>(broker::redis::parse_redis_urls(urls));
+  options.client.tls_ca_file = settings.redis_tls_ca;
+  options.client.tls_cert_file = settings.redis_tls_cert;
+  options.client.tls_key_file = settings.redis_tls_key;
+  options.client.connect_timeout_ms = settings.redis_connect_timeout.count();
+  options.client.wait_ms = settings.redis_wait.count();
+  options.client.queue_bytes = settings.redis_queue_bytes;
+  const broker::MemoryBrokerLimits same = broker_limits(settings, 1);
+  options.limits = {.retain_count = same.retain_count,
+                    .retain_age_ms = same.retain_age_ms,
+                    .retain_bytes = same.retain_bytes,
+                    .retain_rules = same.retain_rules,
+                    .dedupe_window_ms = same.dedupe_window_ms};
+  options.lease_ms = settings.node_lease.count();
+  options.last_seen_ttl_ms = settings.last_seen_age.count();
+  return options;
+}
+
 /// The whole server: what there is, in the order in which it is built; it is taken down in the opposite order.
 class Server {
  public:
@@ -123,8 +149,8 @@ class Server {
       : settings_(settings),
         pool_(shard_count(settings), settings.mailbox_max, clock_),
         manager_(pool_, hub_limits(settings),
-                 [this](runtime::Shard&, broker::BrokerSink& sink) {
-                   return std::make_unique<broker::MemoryBroker>(clock_, broker_limits(settings_, pool_.size()), sink);
+                 [this](runtime::Shard& shard, broker::BrokerSink& sink, broker::PresenceSink& presence) {
+                   return make_backend(shard, sink, presence);
                  }),
         context_{manager_, transport_options(settings)},
         api_(context_, api_options(settings, pool_.size())),
@@ -139,6 +165,16 @@ class Server {
   }
 
   ~Server() { pool_.stop(); }
+
+  std::unique_ptr<broker::Backend> make_backend(runtime::Shard& shard, broker::BrokerSink& sink,
+                                                broker::PresenceSink& presence) {
+    if (settings_.broker == "redis") {
+      return std::make_unique<broker::redis::RedisBackend>(shard.io(), clock_, redis_node_, shard.index(),
+                                                           redis_options(settings_), sink, &presence);
+    }
+    return std::make_unique<broker::LocalBackend>(
+        std::make_unique<broker::MemoryBroker>(clock_, broker_limits(settings_, pool_.size()), sink));
+  }
 
   bool bind() {
     for (const std::string& text : settings_.listen) {
@@ -213,6 +249,8 @@ class Server {
     for (unsigned i = 0; i < pool_.size(); ++i) {
       pool_[i].post([t = transports_[i].get()] { t->begin_stop(); });
     }
+    // What this node said of its users is over: the others take it back at once.
+    manager_.leave([this] { left_.store(true); });
     stop_deadline_ms_ = clock_.steady_ms() + settings_.close_timeout.count() + 500;
     wait_for_connections();
   }
@@ -220,7 +258,7 @@ class Server {
   void wait_for_connections() {
     std::size_t left = 0;
     for (unsigned i = 0; i < pool_.size(); ++i) left += pool_[i].connection_count().load();
-    if (left == 0 || clock_.steady_ms() >= stop_deadline_ms_) {
+    if ((left == 0 && left_.load()) || clock_.steady_ms() >= stop_deadline_ms_) {
       if (left != 0) spdlog::warn("{} connections did not close in time", left);
       return main_io_.stop();
     }
@@ -232,6 +270,7 @@ class Server {
 
   const Settings settings_;
   const base::SystemClock clock_;
+  broker::redis::Node redis_node_;
   runtime::ShardPool pool_;
   hub::ConnectionManager manager_;
   transport::TransportContext context_;
@@ -242,6 +281,7 @@ class Server {
   boost::asio::signal_set signals_;
   boost::asio::steady_timer stop_timer_;
   std::int64_t stop_deadline_ms_ = 0;
+  std::atomic<bool> left_{false};
 };
 
 }  // namespace

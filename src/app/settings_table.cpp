@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "hubbub/base/units.hpp"
+#include "hubbub/broker/redis/options.hpp"
 #include "hubbub/broker/retention.hpp"
 
 namespace hubbub::app {
@@ -46,9 +47,15 @@ Problem check_api_key(std::string_view value) {
 
 using Type = SettingType;
 
+Problem check_redis_url(std::string_view value) {
+  const auto parsed = broker::redis::parse_redis_urls({std::string(value)});
+  const auto* problem = std::get_if<std::string>(&parsed);
+  return problem != nullptr ? *problem : Problem{};
+}
+
 constexpr std::string_view kNode = "Node", kLog = "Logging", kHttp = "HTTP and WebSocket",
                            kSse = "Server-Sent Events and polling", kLimits = "Sessions and rooms",
-                           kStreams = "Streams and memory broker", kRuntime = "Runtime";
+                           kStreams = "Streams and memory broker", kRedis = "Redis", kRuntime = "Runtime";
 
 // One row a setting, so that it reads as a table.
 // clang-format off
@@ -61,8 +68,8 @@ const std::array kTable{
     .text = "Threads that serve sessions. 0: one a core."},
   SettingRow{.group = kNode, .key = "server_id", .type = Type::kText, .member = &Settings::server_id, .check = check_server_id,
     .text = "Name of this node, unique among nodes that work together; up to 64 letters, digits, `.`, `_`, `-`. Empty: a random one at every start."},
-  SettingRow{.group = kNode, .key = "broker", .type = Type::kText, .member = &Settings::broker, .choices = "memory",
-    .text = "What carries events and keeps streams. `memory`: inside this process, gone when it stops."},
+  SettingRow{.group = kNode, .key = "broker", .type = Type::kText, .member = &Settings::broker, .choices = "memory|redis",
+    .text = "What carries events and keeps streams. `memory`: inside this process, gone when it stops. `redis`: in Redis 7 or later, for any number of nodes that act as one."},
   SettingRow{.group = kNode, .key = "api_keys", .type = Type::kList, .member = &Settings::api_keys, .check = check_api_key,
     .text = "Keys of backends; whatever is below `/api`, `/notify` and `/send` asks for one of them, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. None: these paths are served only while the node listens on nothing but loopback, and answer 403 else.", .secret = true},
   SettingRow{.group = kNode, .key = "test_echo", .type = Type::kFlag, .member = &Settings::test_echo,
@@ -150,6 +157,25 @@ const std::array kTable{
     .text = "How long a repeated `message_id`, or `Idempotency-Key`, is known."},
   SettingRow{.group = kStreams, .key = "dedupe_max", .type = Type::kCount, .member = &Settings::dedupe_max, .max = 1'000'000,
     .text = "How many `message_id`s are known a stream."},
+
+  SettingRow{.group = kRedis, .key = "redis_url", .type = Type::kList, .member = &Settings::redis_url, .max = 64, .check = check_redis_url,
+    .text = "Where Redis is (none: `redis://127.0.0.1:6379`): `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS. Several: streams are spread over these servers (consistent hashing). `redis+sentinel://host:port,host:port/master` and `redis+cluster://host:port,host:port` for those (`rediss+...` with TLS).", .secret = true},
+  SettingRow{.group = kRedis, .key = "redis_tls_ca", .type = Type::kText, .member = &Settings::redis_tls_ca,
+    .text = "File with the certificates (PEM) that Redis' own may be signed by. Empty: those of the system."},
+  SettingRow{.group = kRedis, .key = "redis_tls_cert", .type = Type::kText, .member = &Settings::redis_tls_cert,
+    .text = "File with this node's certificate (PEM), where Redis asks for one."},
+  SettingRow{.group = kRedis, .key = "redis_tls_key", .type = Type::kText, .member = &Settings::redis_tls_key,
+    .text = "File with the key (PEM) of `redis_tls_cert`."},
+  SettingRow{.group = kRedis, .key = "redis_connect_timeout", .type = Type::kDuration, .member = &Settings::redis_connect_timeout, .min = 10, .max = 10 * kMinute,
+    .text = "How long one attempt to connect may take."},
+  SettingRow{.group = kRedis, .key = "redis_wait", .type = Type::kDuration, .member = &Settings::redis_wait, .min = 10, .max = 10 * kMinute,
+    .text = "How long a command waits while Redis is away; past it clients get the error `broker_unavailable`, and `/readyz` says 503."},
+  SettingRow{.group = kRedis, .key = "redis_queue_bytes", .type = Type::kSize, .member = &Settings::redis_queue_bytes, .min = 64 * kKiB, .max = 64 * kGiB,
+    .text = "Bytes of commands that may wait for Redis, a shard; past it they fail at once."},
+  SettingRow{.group = kRedis, .key = "node_lease", .type = Type::kDuration, .member = &Settings::node_lease, .min = 100, .max = kHour,
+    .text = "How long a node may be silent before the others take it for dead, and its users for offline."},
+  SettingRow{.group = kRedis, .key = "last_seen_age", .type = Type::kDuration, .member = &Settings::last_seen_age, .min = kMinute, .max = 3650 * 24 * kHour,
+    .text = "How long Redis remembers when a user was last seen."},
 
   SettingRow{.group = kRuntime, .key = "mailbox_max", .type = Type::kCount, .member = &Settings::mailbox_max, .min = 16, .max = 16'777'216,
     .text = "Messages that may wait for a shard; a full mailbox drops ephemeral events, and kept ones are refilled from their stream."},
@@ -347,6 +373,11 @@ std::string toml_value(const SettingRow& row, const Settings& settings) {
 }
 
 std::optional<Conflict> find_conflict(const Settings& settings) {
+  if (settings.redis_url.size() > 1) {
+    // Each was good by itself; what only together is wrong: two clusters, say.
+    const auto parsed = broker::redis::parse_redis_urls(settings.redis_url);
+    if (const auto* problem = std::get_if<std::string>(&parsed)) return Conflict{"redis_url", *problem};
+  }
   if (settings.insecure_open) return {};
   for (const auto& listen : settings.listen) {
     const auto address = parse_listen_address(listen);
@@ -435,6 +466,9 @@ Every setting has one key, and three places where it can be given. The first tha
   example in which every line is explained.
 - `hubbub print-config` shows the values in effect and where each comes from; its output is itself a configuration
   file. `hubbub check-config` says whether they are good. Both take the same flags as `hubbub serve`.
+- `hubbub healthcheck [http://HOST:PORT/PATH]` asks a running node: exit code 0 when it answers 200 within 3 s, else 1 and
+  a line that says what went wrong. Without a URL it asks for `/healthz` where `listen` says, by the same flags,
+  variables and file.
 - An unknown flag or key, a value that cannot be read or is out of range: one line on standard error that names it, and
   exit code 2. What goes wrong later, such as a port in use, is exit code 1.
 - An unknown `HUBBUB_` variable is only a warning in the log (other programs set such variables, Kubernetes for one).

@@ -9,13 +9,19 @@
 
 namespace hubbub::hub {
 
-ConnectionManager::ConnectionManager(runtime::ShardPool& shards, Limits limits, const BrokerFactory& make_broker)
+ConnectionManager::ConnectionManager(runtime::ShardPool& shards, Limits limits, const BackendFactory& make_backend)
     : shards_(shards), limits_(std::move(limits)) {
   base::random_bytes(key_secret_);
   (void)session_key(0);  // OpenSSL loads 2 MB at its first use; not during the first client's handshake
   for (unsigned i = 0; i < shards_.size(); ++i) {
     sessions_.push_back(std::make_unique<SessionShard>(*this, shards_[i]));
-    homes_.push_back(std::make_unique<HomeShard>(*this, shards_[i], make_broker));
+    homes_.push_back(std::make_unique<HomeShard>(*this, shards_[i], make_backend));
+  }
+  if (broker::NodeBus* bus = homes_[0]->backend().bus()) {
+    node_ = bus->self();
+    bus->set_handler([this](broker::NodeTag, std::string_view question, broker::NodeBus::Answer answer) {
+      answer_node(question, std::move(answer));
+    });
   }
 }
 
@@ -29,6 +35,13 @@ std::uint64_t ConnectionManager::session_count() const {
   std::uint64_t sum = 0;
   for (const auto& side : sessions_) sum += side->counters().sessions.get();
   return sum;
+}
+
+void ConnectionManager::begin_stop() {
+  stopping_.store(true, std::memory_order_relaxed);
+  for (unsigned index = 0; index < shards_.size(); ++index) {
+    post_home_at(index, [](HomeShard& home) { home.begin_stop(); });
+  }
 }
 
 void ConnectionManager::post_event(unsigned index, TopicKind kind, const base::SharedString& topic,
@@ -61,6 +74,18 @@ std::string ConnectionManager::session_key(SessionId id) const {
 
 std::uint64_t ConnectionManager::session_key_tag(SessionId id) const {
   return std::stoull(session_key(id).substr(0, 16), nullptr, 16);
+}
+
+bool ConnectionManager::is_ready() const {
+  for (const auto& home : homes_) {
+    if (!home->backend().is_ready()) return false;
+  }
+  return true;
+}
+
+void ConnectionManager::leave(base::InlineFunction<void()> done) {
+  auto kept = std::make_shared<base::InlineFunction<void()>>(std::move(done));
+  post_home_at(0, [kept](HomeShard& home) { home.backend().leave([kept] { (*kept)(); }); });
 }
 
 }  // namespace hubbub::hub

@@ -3,6 +3,7 @@
 
 #include "hubbub/hub/connection_manager.hpp"
 #include "hubbub/hub/home_shard.hpp"
+#include "hubbub/hub/node_questions.hpp"
 #include "hubbub/hub/session_shard.hpp"
 
 // What backends ask: how it gets to the shards, and how their answers get back.
@@ -52,18 +53,52 @@ void ConnectionManager::order_sessions(unsigned from, const base::SharedString& 
                                        Tally::Done done) {
   auto tally = std::make_shared<Tally>();
   tally->from = from;
-  tally->done = std::move(done);
+  if (node_ == 0) {
+    tally->done = std::move(done);
+    return post_home(user,
+                     [user, order = std::move(order), tally](HomeShard& home) { home.order(user, order, tally); });
+  }
+  const auto question = std::make_shared<const std::string>(NodeQuestion::order(user.view(), order));
+  auto shared_done = std::make_shared<Tally::Done>(std::move(done));
+  // `from` asks the other nodes when this one has answered.
+  tally->done = [this, from, user = user, question, shared_done](const base::Result<std::size_t>& here) {
+    HomeShard& home = *homes_[from];
+    home.nodes_of(user,
+                  [&home, question, shared_done, count = here ? *here : 0](const std::vector<broker::NodeTag>& nodes) {
+                    home.ask_nodes(nodes, *question, [shared_done, count](const std::vector<std::string>& answers) {
+                      (*shared_done)(count + NodeQuestion::sum_of(answers));
+                    });
+                  });
+  };
   post_home(user, [user, order = std::move(order), tally](HomeShard& home) { home.order(user, order, tally); });
 }
 
 void ConnectionManager::erase_room(unsigned from, const base::SharedString& room, Tally::Done done) {
   auto tally = std::make_shared<Tally>();
   tally->from = from;
-  tally->done = std::move(done);
+  tally->done = add_other_nodes(from, NodeQuestion::about(NodeAsk::kRemoveAll, room.view()), std::move(done));
   post_home(room, [room, tally = std::move(tally)](HomeShard& home) { home.erase_room(room, tally); });
 }
 
+/// `done` for what this node counts: adds what the other nodes do.
+Tally::Done ConnectionManager::add_other_nodes(unsigned from, std::string question, Tally::Done done) {
+  if (node_ == 0) return done;
+  auto shared_done = std::make_shared<Tally::Done>(std::move(done));
+  return [this, from, question = std::make_shared<const std::string>(std::move(question)),
+          shared_done](const base::Result<std::size_t>& here) {
+    if (!here) return (*shared_done)(here.error());
+    homes_[from]->ask_all_nodes(*question, [shared_done, count = *here](const std::vector<std::string>& answers) {
+      (*shared_done)(count + NodeQuestion::sum_of(answers));
+    });
+  };
+}
+
 void ConnectionManager::broadcast(unsigned from, std::string json, Tally::Done done) {
+  done = add_other_nodes(from, NodeQuestion::about(NodeAsk::kBroadcast, json), std::move(done));
+  broadcast_here(from, std::move(json), std::move(done));
+}
+
+void ConnectionManager::broadcast_here(unsigned from, std::string json, Tally::Done done) {
   auto made = std::make_shared<Event>();
   made->json = std::move(json);
   made->lane = Lane::kEphemeral;

@@ -58,6 +58,10 @@ void DeliveryReports::wait(Waiter* waiter, std::uint64_t seq, std::int64_t withi
     take(waiter);
     return done(true);
   }
+  if (stopped_) {
+    take(waiter);
+    return done(false);
+  }
   waiter->seq = seq;
   waiter->done = std::move(done);
   waiter->on_expire = [](base::Timer& timer) {
@@ -76,6 +80,17 @@ void DeliveryReports::received(const base::SharedString& id, std::uint64_t seq) 
     if (waiter->seq != 0 && waiter->seq <= seq) acked.push_back(waiter.get());
   }
   for (Waiter* waiter : acked) take(waiter)->done(true);
+}
+
+void DeliveryReports::stop() {
+  stopped_ = true;
+  std::vector<Waiter*> all;
+  for (const auto& [id, user] : users_) {
+    for (const auto& waiter : user.waiters) {
+      if (waiter->seq != 0) all.push_back(waiter.get());  // the others are not published yet, and come to wait()
+    }
+  }
+  for (Waiter* waiter : all) take(waiter)->done(false);
 }
 
 }  // namespace hubbub::hub

@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kSweepMs = 1'000;
 constexpr std::int64_t kCountMs = 1'000;
 constexpr std::size_t kRefillMaxEvents = 512;
+constexpr std::size_t kMaxDeferred = 1'000;  // messages of a room by those who are still being joined
 
 std::string conflate_key(std::string_view what, std::string_view room, std::string_view user) {
   std::string key(what);
@@ -77,12 +78,14 @@ Status HomeShard::User::best() const {
 }
 
 HomeShard::HomeShard(ConnectionManager& manager, runtime::Shard& shard,
-                     const ConnectionManager::BrokerFactory& make_broker)
+                     const ConnectionManager::BackendFactory& make_backend)
     : manager_(manager),
       shard_(shard),
       limits_(manager.limits()),
       reports_(shard, manager.reports_waiting(), manager.limits().reports_max),
-      broker_(make_broker(shard, *this)) {
+      backend_(make_backend(shard, *this, *this)),
+      broker_(&backend_->broker()),
+      presence_(backend_->presence()) {
   sweep_timer_.home = this;
   sweep_timer_.on_expire = [](base::Timer& timer) {
     HomeShard& home = *static_cast<SweepTimer&>(timer).home;
@@ -196,7 +199,9 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
   }
   const std::unique_ptr<Waiting> waiting = std::move(is_room ? room->extras->waiting : user->extras->waiting);
   if (is_room) {
+    auto deferred = std::move(room->extras->deferred);
     room->extras.reset();
+    if (!deferred.empty()) room->more().deferred = std::move(deferred);
   } else if (user->extras->watchers.empty()) {
     user->extras.reset();
   }
@@ -210,6 +215,7 @@ void HomeShard::subscribed(const StreamKey& key, base::Result<broker::Position> 
     }
     if (is_room && !request->already) failed_joins_[request->asker.session].push_back(request->topic);
     refuse_join(*request);
+    if (is_room) release_deferred(*room, request->asker.session, false);
   }
   if (is_room && room->sessions == 0) {
     if (position) broker_->unsubscribe(key);
@@ -244,35 +250,44 @@ void HomeShard::drop_join(const AttachRequest& request) {
 }
 
 void HomeShard::join(Room& room, std::unique_ptr<AttachRequest> request) {
-  if (request->already) return answer_join(room, *request, {});
+  const bool already = request->already;
   const base::SharedString user = request->user;
-  const bool first = room.users.add(user);
-  room.shards.add(shard_of(request->asker.session));
-  ++room.sessions;
-  if (request->since) {
-    read_for_join(room, std::move(request));
-  } else {
+  bool first = false;
+  if (!already) {
+    first = room.users.add(user);
+    room.shards.add(shard_of(request->asker.session));
+    ++room.sessions;
+  }
+  if (presence_ != nullptr) return ask_members(room, std::move(request), first);
+  if (already || !request->since) {
     answer_join(room, *request, {});
+  } else {
+    read_for_join(room, std::move(request));
   }
   // Also if the stream is still being read: the session may leave before that, which is told too.
-  if (first) tell_joined_or_left(room, user, true);
+  if (first) tell_joined_or_left(room, user, true, room.users.size());
+}
+
+/// Whether a join still waits for the answer that has come: its session may have left.
+bool HomeShard::take_reading(Room* room, const AttachRequest& request) {
+  return room != nullptr && room->extras && std::erase_if(room->extras->readings, [&](const Reading& reading) {
+                                              return reading.session == request.asker.session &&
+                                                     reading.attempt == request.attempt;
+                                            }) != 0;
 }
 
 void HomeShard::read_for_join(Room& room, std::unique_ptr<AttachRequest> request) {
-  room.more().readings.push_back({request->asker.session, request->attempt});
+  room.more().readings.push_back({request->asker.session, request->attempt, request->user});
   // Only how far back the stream reaches is asked here; the events themselves come as a refill, by the same path that
   // serves slow readers, and the session goes live behind them without a gap or a double.
   const broker::ReadRange range{.from = broker::ReadRange::From::kSince, .seq = *request->since, .limit = 0};
   broker_->read(StreamKey{StreamKind::kRoom, room.id}, range,
                 [this, request = std::move(request)](const base::Result<broker::Page>& page) {
                   Room* still = find_room(request->topic);
-                  const bool waits =
-                      still != nullptr && still->extras &&
-                      std::erase_if(still->extras->readings, [&](const Reading& reading) {
-                        return reading.session == request->asker.session && reading.attempt == request->attempt;
-                      }) != 0;
-                  if (!waits) return drop_join(*request);
+                  if (!take_reading(still, *request)) return drop_join(*request);
                   answer_join(*still, *request, recover(*request, page));
+                  release_held(*still, request->user);
+                  release_deferred(*still, request->asker.session, true);
                 });
 }
 
@@ -316,19 +331,24 @@ void HomeShard::tell_ahead(const AttachRequest& request, std::string_view room_i
 
 std::string HomeShard::joined_json(const Room& room, const AttachRequest& request, std::optional<bool> recovered) {
   std::vector<std::string_view> members;
-  members.reserve(std::min(room.users.size(), limits_.joined_members_max));
-  room.users.for_some(limits_.joined_members_max,
-                      [&](const base::SharedString& user) { members.push_back(user.view()); });
+  if (presence_ != nullptr) {
+    members.assign(request.member_names.begin(), request.member_names.end());
+  } else {
+    members.reserve(std::min(room.users.size(), limits_.joined_members_max));
+    room.users.for_some(limits_.joined_members_max,
+                        [&](const base::SharedString& user) { members.push_back(user.view()); });
+  }
   const std::string epoch = base::to_hex(room.position.epoch);
   std::string json;
-  protocol::append_event(json, protocol::JoinedEvent{.id = request.asker.id,
-                                                     .room_id = room.id.view(),
-                                                     .seq = room.position.seq,
-                                                     .epoch = epoch,
-                                                     .members = members,
-                                                     .member_count = room.users.size(),
-                                                     .already = request.already,
-                                                     .recovered = recovered});
+  protocol::append_event(
+      json, protocol::JoinedEvent{.id = request.asker.id,
+                                  .room_id = room.id.view(),
+                                  .seq = room.position.seq,
+                                  .epoch = epoch,
+                                  .members = members,
+                                  .member_count = presence_ != nullptr ? request.member_count : room.users.size(),
+                                  .already = request.already,
+                                  .recovered = recovered});
   return json;
 }
 
@@ -360,15 +380,24 @@ void HomeShard::detach_room(const DetachRequest& request) {
       drop_join(*waiting);
       return true;
     });
-    if (erased != 0) return;
+    if (erased != 0) {
+      release_deferred(*room, request.session, true);
+      return;
+    }
   }
   if (room->extras) {
     std::erase_if(room->extras->readings, [&](const Reading& reading) { return reading.session == request.session; });
+    release_held(*room, request.user);
+    release_deferred(*room, request.session, true);
   }
   room->shards.remove(shard_of(request.session));
   if (room->users.remove(request.user)) {
     stop_typing(*room, request.user);
-    tell_joined_or_left(*room, request.user, false);
+    if (presence_ != nullptr) {
+      presence_->leave(room->id, request.user);
+    } else {
+      tell_joined_or_left(*room, request.user, false, room->users.size());
+    }
   }
   if (--room->sessions != 0 || waiting_for_broker) return;
   broker_->unsubscribe(StreamKey{StreamKind::kRoom, room->id});
@@ -409,7 +438,7 @@ void HomeShard::answer_inbox(const AttachRequest& request, const Recovery& recov
   answer->epoch = user->position.epoch;
   answer->seq = user->position.seq;
   answer->replay_after = recovery.replay_after;
-  const std::string session_id = base::to_hex(request.asker.session);
+  const std::string session_id = manager_.session_text(request.asker.session);
   const std::string session_key = manager_.session_key(request.asker.session);
   std::string cursor = request.cursor;
   if (cursor.empty()) {
@@ -455,6 +484,7 @@ void HomeShard::detach_inbox(const DetachRequest& request) {
 }
 
 void HomeShard::attach_watch(std::unique_ptr<AttachRequest> request) {
+  if (presence_ != nullptr) return ask_watched(std::move(request));
   auto answer = std::make_unique<Attached>();
   answer->session = request->asker.session;
   answer->kind = TopicKind::kWatch;
@@ -462,14 +492,24 @@ void HomeShard::attach_watch(std::unique_ptr<AttachRequest> request) {
   answer->attempt = request->attempt;
   answer->already = request->already;
   if (!request->already) user_for(request->topic).more().watchers.add(shard_of(request->asker.session));
-  append_presence(answer->json, request->topic);
+  append_presence(answer->json, presence(request->topic));
   send(std::move(answer));
 }
 
 void HomeShard::detach_watch(const DetachRequest& request) {
   User* user = find_user(request.topic);
   if (user == nullptr || !user->is_watched()) return;
-  user->extras->watchers.remove(shard_of(request.session));
+  UserExtras& extras = *user->extras;
+  extras.watchers.remove(shard_of(request.session));
+  if (extras.watch_waiting) {
+    std::erase_if(*extras.watch_waiting,
+                  [&](const auto& waiting) { return waiting->asker.session == request.session; });
+  }
+  if (extras.watchers.empty() && extras.watch != Subscription::kNone) {
+    presence_->unwatch(user->id);
+    extras.watch = Subscription::kNone;
+    extras.watch_waiting.reset();
+  }
   drop_if_unused(*user);
 }
 
@@ -479,7 +519,17 @@ void HomeShard::detach_watch(const DetachRequest& request) {
 void HomeShard::publish_to_room(std::unique_ptr<PublishRequest> request) {
   if (Room* room = find_room(request->room); room != nullptr && room->extras) {
     stop_typing(*room, request->from);
+    if (presence_ != nullptr && is_joining(*room, request->asker.session)) {
+      if (room->extras->deferred.size() == kMaxDeferred) return reply_error(request->asker, ErrorCode::kOverloaded);
+      room->extras->deferred.push_back(std::move(request));
+      return;
+    }
   }
+  publish_now(std::move(request));
+}
+
+// HOT PATH
+void HomeShard::publish_now(std::unique_ptr<PublishRequest> request) {
   const StreamKey key{StreamKind::kRoom, request->room};
   broker::Publication publication = std::move(request->publication);
   broker_->publish(key, std::move(publication),
@@ -501,21 +551,28 @@ void HomeShard::publish_direct(std::unique_ptr<PublishRequest> request) {
     copy->publication.exclude_session = request->asker.session;
   }
   broker::Publication publication = std::move(request->publication);
-  broker_->publish(key, std::move(publication),
-                   [this, request = std::move(request),
-                    copy = std::move(copy)](const base::Result<broker::Published>& result) mutable {
-                     const User* user = find_user(request->to_user);
-                     if (request->asker.wants_answer() || !result) {
-                       answer_publish(*request, result, user == nullptr ? 0 : user->sessions.size());
-                     }
-                     if (!result || result->duplicate || !copy) return;
-                     const base::SharedString from = copy->from;
-                     manager_.post_home(from, [copy = std::move(copy)](HomeShard& home) mutable {
-                       const StreamKey inbox{StreamKind::kInbox, copy->from};
-                       home.broker_->publish(inbox, std::move(copy->publication),
-                                             [](const base::Result<broker::Published>&) {});
-                     });
-                   });
+  broker_->publish(
+      key, std::move(publication),
+      [this, request = std::move(request),
+       copy = std::move(copy)](const base::Result<broker::Published>& result) mutable {
+        if (request->asker.wants_answer() || !result) {
+          if (presence_ == nullptr || !result) {
+            const User* user = find_user(request->to_user);
+            answer_publish(*request, result, user == nullptr ? 0 : user->sessions.size());
+          } else {
+            const base::SharedString to_user = request->to_user;
+            count_sessions(to_user, [this, request = std::move(request), result = *result](std::size_t sessions) {
+              answer_publish(*request, result, sessions);
+            });
+          }
+        }
+        if (!result || result->duplicate || !copy) return;
+        const base::SharedString from = copy->from;
+        manager_.post_home(from, [copy = std::move(copy)](HomeShard& home) mutable {
+          const StreamKey inbox{StreamKind::kInbox, copy->from};
+          home.broker_->publish(inbox, std::move(copy->publication), [](const base::Result<broker::Published>&) {});
+        });
+      });
 }
 
 void HomeShard::answer_publish(const PublishRequest& request, const base::Result<broker::Published>& result,
@@ -534,6 +591,7 @@ void HomeShard::answer_publish(const PublishRequest& request, const base::Result
 void HomeShard::on_event(const StreamKey& key, std::uint64_t epoch, const broker::StoredEvent& stored) {
   auto event = std::make_shared<Event>();
   event->seq = stored.seq;
+  event->epoch = epoch;
   event->exclude_session = stored.publication->exclude_session;
   event->exclude_user = stored.publication->exclude_user;
   if (stored.publication->keep) {
@@ -553,6 +611,7 @@ void HomeShard::on_event(const StreamKey& key, std::uint64_t epoch, const broker
     User* user = find_user(key.id);
     if (user == nullptr) return;
     if (stored.seq != 0) user->position = {epoch, stored.seq};
+    if (stored.publication->report != 0 && stored.seq != 0) register_report(user->id, stored);
     for (auto session = user->sessions.begin(); session != user->sessions.end(); ++session) {
       // Once a shard: at the first of its sessions.
       const unsigned index = shard_of(session->id);
@@ -602,6 +661,7 @@ void HomeShard::refill(RefillRequest request) {
                   answer->kind = request.kind;
                   answer->topic = request.topic;
                   answer->after_seq = request.after_seq;
+                  answer->asked_epoch = request.epoch;
                   answer->failed = !page;
                   if (page) answer->page = std::move(*page);
                   manager_.post_sessions(shard_of(request.session),
@@ -611,19 +671,27 @@ void HomeShard::refill(RefillRequest request) {
 
 void HomeShard::signal(const Asker& asker, const base::SharedString& from, const base::SharedString& to_user,
                        SessionId to_session, std::string_view data) {
+  auto json = std::make_shared<std::string>();
+  const std::string from_session = manager_.session_text(asker.session);
+  protocol::append_event(*json, protocol::SignalEvent{.from = from.view(), .from_session = from_session, .data = data});
+  if (presence_ != nullptr) return signal_elsewhere(asker, to_user, to_session, json);
+  answer_signal(asker, signal_here(to_user, to_session, json));
+}
+
+std::size_t HomeShard::signal_here(const base::SharedString& to_user, SessionId to_session,
+                                   const std::shared_ptr<const std::string>& json) {
   const User* user = find_user(to_user);
+  if (user == nullptr) return 0;
   std::size_t reached = 0;
-  if (user != nullptr) {
-    auto json = std::make_shared<std::string>();
-    const std::string from_session = base::to_hex(asker.session);
-    protocol::append_event(*json,
-                           protocol::SignalEvent{.from = from.view(), .from_session = from_session, .data = data});
-    for (const UserSession& session : user->sessions) {
-      if (to_session != 0 && session.id != to_session) continue;
-      ++reached;
-      manager_.post_signal(session.id, json);
-    }
+  for (const UserSession& session : user->sessions) {
+    if (to_session != 0 && session.id != to_session) continue;
+    ++reached;
+    manager_.post_signal(session.id, json);
   }
+  return reached;
+}
+
+void HomeShard::answer_signal(const Asker& asker, std::size_t reached) {
   if (reached == 0) return reply_error(asker, ErrorCode::kUserOffline);
   if (!asker.wants_answer()) return;
   std::string json;
@@ -636,45 +704,83 @@ void HomeShard::signal(const Asker& asker, const base::SharedString& from, const
 void HomeShard::typing(const base::SharedString& room_id, const base::SharedString& user, bool starts) {
   Room* room = find_room(room_id);
   if (room == nullptr || !room->users.contains(user)) return;
+  if (presence_ != nullptr) return type_for_all(*room, user, starts);
   if (!starts) return stop_typing(*room, user);
   const std::int64_t until_ms = shard_.now_ms() + limits_.typing_ttl_ms;
-  for (const auto& entry : room->more().typing) {
-    if (entry->user == user) return shard_.wheel().arm(*entry, until_ms);
+  if (TypingEntry* known = find_typing(*room, user)) return shard_.wheel().arm(*known, until_ms);
+  shard_.wheel().arm(add_typing(*room, user), until_ms);
+  show_typing(*room, user, true);
+}
+
+void HomeShard::on_typing_time(TypingEntry& entry) {
+  Room* room = find_room(entry.room);
+  if (room == nullptr) return;
+  if (presence_ == nullptr || entry.own) {
+    if (presence_ != nullptr) shard_.wheel().arm(entry, shard_.now_ms() + limits_.typing_ttl_ms);  // until it is heard
+    return stop_typing(*room, base::SharedString(entry.user));
   }
-  auto entry = std::make_unique<TypingEntry>();
-  entry->home = this;
-  entry->user = user;
-  entry->room = room->id;
-  entry->on_expire = [](base::Timer& timer) {
-    auto& expired = static_cast<TypingEntry&>(timer);
-    if (Room* where = expired.home->find_room(expired.room)) {
-      expired.home->stop_typing(*where, base::SharedString(expired.user));
-    }
-  };
-  shard_.wheel().arm(*entry, until_ms);
-  room->extras->typing.push_back(std::move(entry));
-  broadcast(*room, ephemeral(protocol::RoomUserEvent{protocol::EventType::kTypingStart, user.view(), room->id.view()},
-                             conflate_key("typing", room->id.view(), user.view())));
+  // The node of who typed has not said more of it.
+  const base::SharedString user = entry.user;
+  const bool shown = entry.shown;
+  erase_typing(*room, entry);
+  if (shown) show_typing(*room, user, false);
 }
 
 void HomeShard::stop_typing(Room& room, const base::SharedString& user) {
-  if (!room.extras) return;
-  auto& typing = room.extras->typing;
-  const auto entry = std::find_if(typing.begin(), typing.end(), [&](const auto& e) { return e->user == user; });
-  if (entry == typing.end()) return;
-  const EventRef event =
-      ephemeral(protocol::RoomUserEvent{protocol::EventType::kTypingStop, user.view(), room.id.view()},
-                conflate_key("typing", room.id.view(), user.view()));
-  shard_.wheel().cancel(**entry);
-  typing.erase(entry);
-  broadcast(room, event);
+  TypingEntry* entry = find_typing(room, user);
+  if (entry == nullptr) return;
+  if (presence_ != nullptr) return type_for_all(room, user, false);
+  const base::SharedString who = entry->user;  // `user` may be the entry's own
+  erase_typing(room, *entry);
+  show_typing(room, who, false);
 }
 
-void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, bool joined) {
-  if (room.users.size() <= limits_.room_announce_max) {
+HomeShard::TypingEntry* HomeShard::find_typing(const Room& room, const base::SharedString& user) const {
+  if (!room.extras) return nullptr;
+  for (const auto& entry : room.extras->typing) {
+    if (entry->user == user) return entry.get();
+  }
+  return nullptr;
+}
+
+HomeShard::TypingEntry& HomeShard::add_typing(Room& room, const base::SharedString& user) {
+  auto entry = std::make_unique<TypingEntry>();
+  entry->home = this;
+  entry->user = user;
+  entry->room = room.id;
+  entry->on_expire = [](base::Timer& timer) {
+    auto& expired = static_cast<TypingEntry&>(timer);
+    expired.home->on_typing_time(expired);
+  };
+  return *room.more().typing.emplace_back(std::move(entry));
+}
+
+void HomeShard::erase_typing(Room& room, const TypingEntry& entry) {
+  auto& typing = room.extras->typing;
+  const auto found = std::find_if(typing.begin(), typing.end(), [&](const auto& e) { return e.get() == &entry; });
+  shard_.wheel().cancel(**found);
+  typing.erase(found);
+}
+
+void HomeShard::show_typing(const Room& room, const base::SharedString& user, bool starts) {
+  const auto type = starts ? protocol::EventType::kTypingStart : protocol::EventType::kTypingStop;
+  broadcast(room, ephemeral(protocol::RoomUserEvent{type, user.view(), room.id.view()},
+                            conflate_key("typing", room.id.view(), user.view())));
+}
+
+void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, bool joined, std::size_t members) {
+  if (room.extras && room.extras->count_timer) room.extras->count_timer->members = members;
+  if (members <= limits_.room_announce_max) {
     const auto type = joined ? protocol::EventType::kUserJoined : protocol::EventType::kUserLeft;
-    broadcast(room, ephemeral(protocol::RoomUserEvent{type, user.view(), room.id.view()},
-                              conflate_key("member", room.id.view(), user.view())));
+    EventRef event = ephemeral(protocol::RoomUserEvent{type, user.view(), room.id.view()},
+                               conflate_key("member", room.id.view(), user.view()));
+    const bool held = room.extras && std::any_of(room.extras->readings.begin(), room.extras->readings.end(),
+                                                 [&](const Reading& reading) { return reading.user == user; });
+    if (presence_ != nullptr && held) {
+      room.extras->held.emplace_back(user, std::move(event));
+    } else {
+      broadcast(room, event);
+    }
     return;
   }
   // Telling n members of each of n joins is n * n events: in a large room they are told the number instead.
@@ -683,6 +789,7 @@ void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, 
     timer = std::make_unique<CountTimer>();
     timer->home = this;
     timer->room = room.id;
+    timer->members = members;
     timer->on_expire = [](base::Timer& expired) {
       auto& due = static_cast<CountTimer&>(expired);
       due.home->tell_count(due.room);
@@ -693,27 +800,33 @@ void HomeShard::tell_joined_or_left(Room& room, const base::SharedString& user, 
 
 void HomeShard::tell_count(const base::SharedString& room_id) {
   Room* room = find_room(room_id);
-  if (room == nullptr) return;
-  broadcast(*room, ephemeral(protocol::MembersEvent{.room_id = room->id.view(), .member_count = room->users.size()},
+  if (room == nullptr || !room->extras || !room->extras->count_timer) return;
+  const std::size_t members = room->extras->count_timer->members;
+  broadcast(*room, ephemeral(protocol::MembersEvent{.room_id = room->id.view(), .member_count = members},
                              conflate_key("members", room->id.view(), {})));
 }
 
 void HomeShard::presence_query(const std::vector<base::SharedString>& users, std::shared_ptr<Gather> gather) {
-  std::string json;
-  for (const base::SharedString& user : users) {
-    if (!json.empty()) json.push_back('\n');
-    append_presence(json, user);
-  }
-  const unsigned index = shard_of(gather->asker.session);
-  manager_.post_sessions(index, [gather = std::move(gather), json = std::move(json),
-                                 count = users.size()](SessionShard& side) { side.gathered(gather, json, count); });
+  ask_presence(users, [this, gather = std::move(gather),
+                       count = users.size()](const base::Result<std::vector<PresenceInfo>>& found) mutable {
+    std::string json;
+    if (found) {
+      for (const PresenceInfo& info : *found) {
+        if (!json.empty()) json.push_back('\n');
+        append_presence(json, info);
+      }
+    }
+    const unsigned index = shard_of(gather->asker.session);
+    const bool failed = !found;
+    manager_.post_sessions(index, [gather = std::move(gather), json = std::move(json), count,
+                                   failed](SessionShard& side) { side.gathered(gather, json, count, failed); });
+  });
 }
 
-void HomeShard::append_presence(std::string& out, const base::SharedString& user_id) {
-  const PresenceInfo info = presence(user_id);
+void HomeShard::append_presence(std::string& out, const PresenceInfo& info) {
   protocol::append_event(
       out, protocol::PresenceEvent{
-               .user_id = user_id.view(), .status = status_name(info.status), .last_seen_ms = info.last_seen_ms});
+               .user_id = info.user.view(), .status = status_name(info.status), .last_seen_ms = info.last_seen_ms});
 }
 
 void HomeShard::set_status(const base::SharedString& user_id, SessionId session_id, Status status, std::string ack,
@@ -730,12 +843,18 @@ void HomeShard::set_status(const base::SharedString& user_id, SessionId session_
 void HomeShard::update_presence(User& user) {
   const Status now = user.best();
   const Status before = std::exchange(user.told, now);
-  if (before == now) return;
-  if (before == Status::kOffline) ++online_users_;
-  if (now == Status::kOffline) --online_users_;
-  if (!user.is_watched()) return;
+  if (before == Status::kOffline && now != before) ++online_users_;
+  if (now == Status::kOffline && now != before) --online_users_;
+  if (presence_ != nullptr) {
+    presence_->set_user(user.id, static_cast<std::uint8_t>(now), user.sessions.size());
+  } else if (before != now && user.is_watched()) {
+    tell_watchers(user, presence(user.id));
+  }
+}
+
+void HomeShard::tell_watchers(const User& user, const PresenceInfo& info) {
   auto event = std::make_shared<Event>();
-  append_presence(event->json, user.id);
+  append_presence(event->json, info);
   event->conflate_key = conflate_key("presence", {}, user.id.view());
   event->lane = Lane::kEphemeral;
   user.extras->watchers.for_each(

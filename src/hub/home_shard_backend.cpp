@@ -61,11 +61,17 @@ void HomeShard::publish_item(const std::shared_ptr<PublishPart>& part, std::size
   BackendPublish& item = part->items[index];
   DeliveryReports::Waiter* waiter = nullptr;
   const User* user = item.stream.kind == StreamKind::kInbox ? find_user(item.stream.id) : nullptr;
-  if (item.ack_within_ms && item.publication.keep && user != nullptr && !user->sessions.empty()) {
+  const bool there = (user != nullptr && !user->sessions.empty()) ||
+                     (presence_ != nullptr && item.stream.kind == StreamKind::kInbox);  // or perhaps elsewhere
+  if (item.ack_within_ms && item.publication.keep && there) {
     waiter = reports_.open(item.stream.id);
     if (waiter == nullptr) {
       part->results[index].error = ErrorCode::kOverloaded;
       return finish_item(part);
+    }
+    if (broker::NodeBus* bus = backend_->bus()) {
+      item.publication.report = static_cast<std::uint64_t>(bus->self()) << 32 |
+                                std::min<std::uint64_t>(static_cast<std::uint64_t>(*item.ack_within_ms), 0xffffffff);
     }
   }
   broker_->publish(item.stream, std::move(item.publication),
@@ -86,16 +92,28 @@ void HomeShard::published_item(const std::shared_ptr<PublishPart>& part, std::si
   result.published = *published;
   if (item.stream.kind == StreamKind::kRoom) {
     if (const Room* room = find_room(item.stream.id)) result.sessions = room->sessions;
-  } else if (const User* user = find_user(item.stream.id)) {
-    result.sessions = user->sessions.size();
-    if (result.sessions != 0) result.delivery = Delivery::kReached;
+    return finish_item(part);
   }
+  if (presence_ == nullptr) {
+    const User* user = find_user(item.stream.id);
+    return reached_item(part, index, waiter, user == nullptr ? 0 : user->sessions.size());
+  }
+  count_sessions(item.stream.id,
+                 [this, part, index, waiter](std::size_t sessions) { reached_item(part, index, waiter, sessions); });
+}
+
+void HomeShard::reached_item(const std::shared_ptr<PublishPart>& part, std::size_t index,
+                             DeliveryReports::Waiter* waiter, std::size_t sessions) {
+  const BackendPublish& item = part->items[index];
+  BackendPublished& result = part->results[index];
+  result.sessions = sessions;
+  if (sessions != 0) result.delivery = Delivery::kReached;
   if (waiter == nullptr) return finish_item(part);
   if (result.sessions == 0) {
     reports_.cancel(waiter);
     return finish_item(part);
   }
-  reports_.wait(waiter, published->position.seq, *item.ack_within_ms, [this, part, index](bool acked) {
+  reports_.wait(waiter, result.published.position.seq, *item.ack_within_ms, [this, part, index](bool acked) {
     if (acked) part->results[index].delivery = Delivery::kAcked;
     finish_item(part);
   });
@@ -165,17 +183,22 @@ void HomeShard::erase_room(const base::SharedString& id, std::shared_ptr<Tally> 
   broker_->erase(key, [this, id, tally = std::move(tally)](const base::Result<broker::Position>& position) {
     runtime::Shard& asker = manager_.shards()[tally->from];
     if (!position) return asker.post([tally, error = position.error()] { tally->done(error); });
-    Room* room = find_room(id);
-    if (room == nullptr || room->shards.empty()) return asker.post([tally] { tally->add(0, 1); });
-    room->position = *position;
-    std::size_t parts = 0;
-    room->shards.for_each([&](unsigned) { ++parts; });
-    // They leave one by one, each with its detach, so that whoever comes meanwhile is counted right.
-    room->shards.for_each([&](unsigned index) {
-      manager_.post_sessions(index, [&asker, id, tally, parts](SessionShard& side) {
-        const std::size_t count = side.remove_all(id);
-        asker.post([tally, count, parts] { tally->add(count, parts); });
-      });
+    if (Room* room = find_room(id)) room->position = *position;
+    remove_all(id, tally);
+  });
+}
+
+void HomeShard::remove_all(const base::SharedString& id, const std::shared_ptr<Tally>& tally) {
+  runtime::Shard& asker = manager_.shards()[tally->from];
+  const Room* room = find_room(id);
+  if (room == nullptr || room->shards.empty()) return asker.post([tally] { tally->add(0, 1); });
+  std::size_t parts = 0;
+  room->shards.for_each([&](unsigned) { ++parts; });
+  // They leave one by one, each with its detach, so that whoever comes meanwhile is counted right.
+  room->shards.for_each([&](unsigned index) {
+    manager_.post_sessions(index, [&asker, id, tally, parts](SessionShard& side) {
+      const std::size_t count = side.remove_all(id);
+      asker.post([tally, count, parts] { tally->add(count, parts); });
     });
   });
 }
@@ -205,6 +228,11 @@ PresenceInfo HomeShard::presence(const base::SharedString& id) const {
     info.last_seen_ms = seen->second.unix_ms;
   }
   return info;
+}
+
+std::size_t HomeShard::sessions_in(const base::SharedString& id) const {
+  const Room* room = find_room(id);
+  return room == nullptr ? 0 : room->sessions;
 }
 
 std::vector<SessionInfo> HomeShard::sessions_of(const base::SharedString& id) const {

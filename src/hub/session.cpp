@@ -22,7 +22,9 @@ void Session::drained() { shard_.on_drained(*this); }
 void Session::closed() { shard_.close(*this); }
 void Session::suspend() { shard_.suspend(*this); }
 void Session::resume(const protocol::Cursor* cursor, bool announce) { shard_.resume(*this, cursor, announce); }
-void Session::append_cursor(std::string& out, std::uint64_t key_tag) { shard_.append_cursor(*this, key_tag, out); }
+void Session::append_cursor(std::string& out, std::uint64_t key_tag, std::uint64_t answer) {
+  shard_.append_cursor(*this, key_tag, out, answer);
+}
 
 bool Session::is_settled() const {
   return std::none_of(memberships_.begin(), memberships_.end(), [](const Membership& membership) {

@@ -331,7 +331,7 @@ void SessionShard::presence_query(Session& session, const Command& command) {
   for (const auto& users : by_home) gather->waiting += users.empty() ? 0 : 1;
   if (gather->waiting == 0) {
     gather->waiting = 1;
-    return gathered(gather, {}, 0);
+    return gathered(gather, {}, 0, false);
   }
   gather->asker.heavy = true;
   ++session.heavy_;
@@ -427,11 +427,10 @@ void SessionShard::history(Session& session, const Command& command) {
 void SessionShard::signal(Session& session, const Command& command) {
   SessionId to_session = 0;
   if (!command.to_session.empty()) {
-    const auto* end = command.to_session.data() + command.to_session.size();
-    const auto [parsed, failed] = std::from_chars(command.to_session.data(), end, to_session, 16);
-    if (failed != std::errc{} || parsed != end || command.to_session.size() != 16 || to_session == 0) {
-      return error(session, command.id, ErrorCode::kUserOffline);
-    }
+    // Whichever node it is of: those that have sessions of the user look for it.
+    const auto name = ConnectionManager::parse_session_text(command.to_session);
+    if (!name) return error(session, command.id, ErrorCode::kUserOffline);
+    to_session = name->id;
   }
   struct Signal {
     Asker asker;

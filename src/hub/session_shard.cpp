@@ -265,6 +265,7 @@ void SessionShard::take_attached(Session& session, const Attached& answer) {
     return;
   }
   Topic& topic = *membership->topic;
+  if (topic.epoch != 0 && topic.epoch != answer.epoch && answer.epoch != 0) begin_epoch(topic, answer.epoch);
   topic.epoch = answer.epoch;
   membership->from_seq = answer.replay_after.value_or(answer.seq);
   if (answer.kind != TopicKind::kWatch && !resuming_.empty()) {
@@ -334,7 +335,7 @@ void SessionShard::resume(Session& session, const protocol::Cursor* cursor, bool
     if (membership.sent_seq == membership.topic->last_seq) make_live(session, membership);
   }
   if (pressure) {
-    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
+    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json, true);
   }
   refill_next(session);
 }
@@ -350,7 +351,7 @@ void SessionShard::rewind(Session& session, Membership& membership, const protoc
   if (entry != nullptr && (entry->epoch != topic.epoch || entry->seq > topic.last_seq)) {
     scratch_.clear();
     protocol::append_event(scratch_, protocol::ErrorEvent{.code = protocol::ErrorCode::kBadCursor, .room_id = room});
-    return send(session, scratch_);
+    return send(session, scratch_, true);
   }
   if (membership.state == Membership::State::kLive) {
     if (target == topic.last_seq) return;
@@ -360,7 +361,7 @@ void SessionShard::rewind(Session& session, Membership& membership, const protoc
 }
 
 void SessionShard::send_connected(Session& session, const protocol::Cursor* cursor) {
-  const std::string id = base::to_hex(session.id_);
+  const std::string id = manager_.session_text(session.id_);
   const std::string key = manager_.session_key(session.id_);
   cursor_text_.clear();
   if (cursor == nullptr) {
@@ -382,8 +383,9 @@ void SessionShard::send_connected(Session& session, const protocol::Cursor* curs
   send(session, scratch_);
 }
 
-void SessionShard::append_cursor(const Session& session, std::uint64_t key_tag, std::string& out) {
-  protocol::CursorWriter writer(cursor_scratch_, key_tag == 0 ? 0 : session.id_, key_tag);
+void SessionShard::append_cursor(const Session& session, std::uint64_t key_tag, std::string& out,
+                                 std::uint64_t answer) {
+  protocol::CursorWriter writer(cursor_scratch_, key_tag == 0 ? 0 : session.id_, key_tag, answer);
   for (const Membership& membership : session.memberships_) {
     const Topic& topic = *membership.topic;
     if (topic.kind == TopicKind::kWatch || membership.state == Membership::State::kJoining) continue;
@@ -410,8 +412,9 @@ OpenBatches& SessionShard::open_batches(Topic& topic, Lane lane) {
   topic.listed = true;
   topic.open = std::make_unique<OpenBatches>();
   topic.open->lane = lane;
+  const Topic::Member* const members = topic.members.data();
   for (std::uint32_t i = 0; i < topic.live; ++i) {
-    Session& session = *topic.members[i].session;
+    Session& session = *members[i].session;
     runtime::BatchRef& batch = topic.open->batch[static_cast<std::size_t>(session.framing_)];
     if (!batch) batch = shard_.batches().acquire();
     session.outbound_->deliver(batch, 0);
@@ -426,6 +429,7 @@ void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const E
   if (found == nullptr) return;
   Topic& topic = *found;
   if (event->seq != 0) {
+    if (event->epoch != topic.epoch && event->epoch != 0 && topic.epoch != 0) begin_epoch(topic, event->epoch);
     if (event->seq <= topic.last_seq) return;  // an attach has been ahead of it
     advance(topic, event->seq - 1);
     topic.last_seq = event->seq;
@@ -441,6 +445,29 @@ void SessionShard::deliver(TopicKind kind, const base::SharedString& id, const E
     if (open.batch[framing]) framer_.append(open.batch[framing]->bytes, static_cast<Framing>(framing), *event);
   }
   counters_.deliveries.add(topic.live);
+}
+
+/// The stream has lost its past and counts anew: so do its members, who are told.
+void SessionShard::begin_epoch(Topic& topic, std::uint64_t epoch) {
+  seal(topic);
+  topic.epoch = epoch;
+  const std::string text = base::to_hex(epoch);
+  scratch_.clear();
+  protocol::append_event(
+      scratch_, protocol::GapEvent{.room_id = topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{},
+                                   .from_seq = topic.last_seq + 1,
+                                   .to_seq = topic.last_seq,
+                                   .epoch = text});
+  topic.last_seq = 0;
+  for (std::size_t i = 0; i < topic.members.size(); ++i) {
+    Session& session = *topic.members[i].session;
+    Membership& membership = session.memberships_[topic.members[i].slot];
+    membership.from_seq = membership.sent_seq = 0;
+    // A page that is on its way is of the past.
+    if (membership.state == Membership::State::kRefilling) membership.state = Membership::State::kLagging;
+    counters_.gaps.add();
+    send(session, scratch_);
+  }
 }
 
 void SessionShard::deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref) {
@@ -475,7 +502,7 @@ void SessionShard::seal_all() {
   open_topics_.clear();
 }
 
-void SessionShard::send(Session& session, std::string_view json) {
+void SessionShard::send(Session& session, std::string_view json, bool recoverable) {
   if (session.closing_) return;
   // Answers are not in any stream, so they cannot give way to a mark; who asks much and reads nothing has to go. Before
   // its socket has been tried nobody knows who that is.
@@ -484,7 +511,7 @@ void SessionShard::send(Session& session, std::string_view json) {
     counters_.slow_closed.add();
     return dismiss(session, protocol::CloseCode::kSlowConsumer);
   }
-  session.outbound_->send(json);
+  recoverable ? session.outbound_->send_recoverable(json) : session.outbound_->send(json);
 }
 
 /// Says `code`, once, and hears the session no more; it ends when its transport says so.
@@ -511,8 +538,10 @@ void SessionShard::signalled(SessionId id, std::string_view json) {
   send(*session, json);
 }
 
-void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count) {
+void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count,
+                            bool failed) {
   gather->count += count;
+  gather->failed = gather->failed || failed;
   Session* found = find_session(gather->asker.session);
   if (found == nullptr) return;
   // Events are separated by a line feed, which JSON never holds unescaped.
@@ -524,7 +553,10 @@ void SessionShard::gathered(const std::shared_ptr<Gather>& gather, std::string_v
   if (--gather->waiting != 0) return;
   const Asker& asker = gather->asker;
   scratch_.clear();
-  if (asker.wants_answer()) {
+  if (gather->failed) {
+    protocol::append_event(scratch_,
+                           protocol::ErrorEvent{.id = asker.id, .code = protocol::ErrorCode::kBrokerUnavailable});
+  } else if (asker.wants_answer()) {
     protocol::append_event(scratch_, protocol::AckEvent{.id = asker.id, .count = gather->count});
   }
   reply(asker.session, asker.call, scratch_, asker.heavy);
@@ -578,7 +610,7 @@ void SessionShard::on_drained(Session& session) {
     const std::unique_ptr<Pressure> pressure = std::move(session.pressure_);
     shard_.wheel().cancel(*pressure);
     --pressured_;
-    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json);
+    for (const auto& waiting : pressure->conflated) send(session, waiting.event->json, true);
   }
   refill_next(session);
   proceed(session);
@@ -650,7 +682,11 @@ void SessionShard::retry_refills() {
 void SessionShard::request_refill(Session& session, Membership& membership) {
   membership.state = Membership::State::kRefilling;
   ++refills_under_way_;
-  const RefillRequest request{session.id_, membership.topic->kind, membership.topic->id, membership.sent_seq,
+  const RefillRequest request{session.id_,
+                              membership.topic->kind,
+                              membership.topic->id,
+                              membership.sent_seq,
+                              membership.topic->epoch,
                               std::min(kRefillMaxBytes, std::max<std::size_t>(limits_.out_queue_bytes / 4, 1))};
   manager_.post_home(request.topic, [request](HomeShard& home) { home.refill(request); });
 }
@@ -662,7 +698,11 @@ void SessionShard::refilled(const Refilled& answer) {
   Session& session = *found;
   Membership* membership = find_membership(session, find_topic(answer.kind, answer.topic));
   if (membership == nullptr || membership->state != Membership::State::kRefilling ||
-      membership->sent_seq != answer.after_seq) {
+      membership->sent_seq != answer.after_seq || membership->topic->epoch != answer.asked_epoch) {
+    if (membership != nullptr && membership->state == Membership::State::kRefilling &&
+        membership->topic->epoch != answer.asked_epoch) {
+      membership->state = Membership::State::kLagging;
+    }
     continuing_.emplace_back(session.id_, 0);  // it left meanwhile, but others may have waited for this page
     return;
   }
@@ -670,6 +710,11 @@ void SessionShard::refilled(const Refilled& answer) {
   counters_.refills.add();
   if (!answer.failed) {
     const broker::Page& page = answer.page;
+    if (page.epoch != topic.epoch && topic.epoch != 0) {
+      begin_epoch(topic, page.epoch);
+      continuing_.emplace_back(session.id_, 0);
+      return;
+    }
     if (page.first_seq > membership->sent_seq + 1) {
       counters_.gaps.add();
       scratch_.clear();
@@ -677,7 +722,7 @@ void SessionShard::refilled(const Refilled& answer) {
           scratch_, protocol::GapEvent{.room_id = topic.kind == TopicKind::kRoom ? topic.id.view() : std::string_view{},
                                        .from_seq = membership->sent_seq + 1,
                                        .to_seq = page.first_seq - 1});
-      send(session, scratch_);
+      send(session, scratch_, true);
       membership->sent_seq = page.first_seq - 1;
     }
     for (const broker::StoredEvent& event : page.events) {
@@ -687,7 +732,7 @@ void SessionShard::refilled(const Refilled& answer) {
       if (is_excluded(session, event.publication->exclude_user)) continue;
       scratch_.clear();
       protocol::append_stored_event(scratch_, event.publication->type, event.id_ms, event.seq, event.publication->body);
-      send(session, scratch_);
+      send(session, scratch_, true);
       counters_.deliveries.add();
     }
   }

@@ -37,10 +37,11 @@ bool SessionShard::remove(Session& session, const Topic* room) {
   Membership* membership = find_membership(session, room);
   if (membership == nullptr) return false;
   DetachRequest request{session.id_, TopicKind::kRoom, room->id, session.user_};
+  // Who has not been told `joined` yet will be: then `removed` comes behind it, as the answer to the leave.
+  const bool joining = membership->state == Membership::State::kJoining;
   drop_membership(session, *membership);
-  scratch_.clear();
-  protocol::append_event(scratch_, protocol::RemovedEvent{.room_id = request.topic.view()});
-  send(session, scratch_);
+  protocol::append_event(request.ack, protocol::RemovedEvent{.room_id = request.topic.view()});
+  if (!joining) send(session, std::exchange(request.ack, {}));
   const base::SharedString id = request.topic;
   manager_.post_home(id, [r = std::move(request)](HomeShard& home) mutable { home.detach(std::move(r)); });
   return true;
@@ -62,6 +63,10 @@ std::size_t SessionShard::remove_all(const base::SharedString& room) {
   // `topic` goes with the last of them.
   for (Session* session : sessions) remove(*session, find_topic(TopicKind::kRoom, room));
   return sessions.size();
+}
+
+void SessionShard::retire(SessionId id) {
+  if (Session* session = find_session(id)) session->outbound_->retire();
 }
 
 std::size_t SessionShard::broadcast(const EventRef& event) {

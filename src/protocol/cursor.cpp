@@ -13,6 +13,7 @@ namespace {
 
 constexpr char kVersion = 1;
 constexpr char kHasSession = 1;
+constexpr char kHasAnswer = 2;
 constexpr size_t kCheckBytes = 4;
 constexpr size_t kHeadBytes = 1 + kCheckBytes + 1;  // version, check, flags
 
@@ -135,12 +136,13 @@ std::variant<Cursor, CursorFault> parse_cursor(std::string_view text, std::strin
   reader.fixed(kCheckBytes, check);
   if (check != check_of(user_id, std::string_view(*bytes).substr(1 + kCheckBytes))) return CursorFault::kMalformed;
   reader.fixed(1, flags);
-  if (flags > static_cast<uint64_t>(kHasSession)) return CursorFault::kMalformed;
+  if (flags > static_cast<uint64_t>(kHasSession | kHasAnswer)) return CursorFault::kMalformed;
   Cursor cursor;
-  if (flags == static_cast<uint64_t>(kHasSession) &&
-      (!reader.fixed(8, cursor.session) || !reader.fixed(8, cursor.key_tag))) {
+  if ((flags & kHasSession) != 0 && (!reader.fixed(8, cursor.session) || !reader.fixed(8, cursor.key_tag))) {
     return CursorFault::kMalformed;
   }
+  if ((flags & kHasAnswer) != 0 && (!reader.varint(cursor.answer) || cursor.answer == 0))
+    return CursorFault::kMalformed;
   while (!reader.empty()) {
     if (cursor.entries.size() == kCursorEntriesMax) return CursorFault::kTooManyRooms;
     CursorEntry& entry = cursor.entries.emplace_back();
@@ -160,11 +162,14 @@ std::variant<Cursor, CursorFault> parse_cursor(std::string_view text, std::strin
   return cursor;
 }
 
-CursorWriter::CursorWriter(std::string& scratch, uint64_t session, uint64_t key_tag) : bytes_(scratch) {
-  bytes_.assign(1, session == 0 ? '\0' : kHasSession);
-  if (session == 0) return;
-  append_fixed64(bytes_, session);
-  append_fixed64(bytes_, key_tag);
+CursorWriter::CursorWriter(std::string& scratch, uint64_t session, uint64_t key_tag, uint64_t answer)
+    : bytes_(scratch) {
+  bytes_.assign(1, static_cast<char>((session == 0 ? 0 : kHasSession) | (answer == 0 ? 0 : kHasAnswer)));
+  if (session != 0) {
+    append_fixed64(bytes_, session);
+    append_fixed64(bytes_, key_tag);
+  }
+  if (answer != 0) append_varint(bytes_, answer);
 }
 
 void CursorWriter::add(std::string_view room_id, uint64_t epoch, uint64_t seq) {

@@ -139,6 +139,7 @@ void append_event(std::string& out, const GapEvent& event) {
   if (!event.room_id.empty()) put_text(out, R"(,"room_id":)", event.room_id);
   put_uint(out, R"(,"from_seq":)", event.from_seq);
   put_uint(out, R"(,"to_seq":)", event.to_seq);
+  if (!event.epoch.empty()) put_text(out, R"(,"epoch":)", event.epoch);
   out += '}';
 }
 

@@ -83,14 +83,21 @@ class HttpConnection::Parser final : public HttpRequest {
   bool is_http_1_1() const override { return parser.get().version() >= 11; }
   std::string header(std::string_view name) const override {
     std::string joined;
-    const auto [first, last] = parser.get().equal_range(boost::beast::string_view(name.data(), name.size()));
+    const auto [first, last] = fields().equal_range(boost::beast::string_view(name.data(), name.size()));
     for (auto field = first; field != last; ++field) {
       if (!joined.empty()) joined += ", ";
       joined.append(field->value());
     }
     return joined;
   }
-  std::size_t count(http::field name) const { return parser.get().count(name); }
+  std::size_t count(http::field name) const { return fields().count(name); }
+  /// The header is whole. Beast puts a chunked body's trailers among its fields, where one could pass for a header that
+  /// a proxy before us has looked at (RFC 9110 6.5.1): what counts is kept apart before they come.
+  void seal_header() {
+    header_seen = true;
+    keep_alive = parser.keep_alive();
+    if (parser.chunked()) header_fields_ = std::make_unique<http::fields>(parser.get());
+  }
   void set_target(Target target, const Segments& segments) {
     target_ = target;
     segments_ = segments;
@@ -99,7 +106,12 @@ class HttpConnection::Parser final : public HttpRequest {
   http::request_parser<http::string_body> parser;
   std::size_t header_bytes = 0;  // that Beast has consumed; not 0: the start line is among them
   bool header_seen = false;
-  bool is_head = false;  // known before Beast knows the method: what is refused early must not get a body either
+  bool keep_alive = false;  // once the header is seen
+  bool is_head = false;     // known before Beast knows the method: what is refused early must not get a body either
+
+ private:
+  const http::fields& fields() const { return header_fields_ ? *header_fields_ : parser.get(); }
+  std::unique_ptr<const http::fields> header_fields_;  // of a chunked request
 };
 
 HttpConnection::HttpConnection(ShardTransport& transport, int fd, std::uint64_t address_hash)
@@ -160,7 +172,6 @@ void HttpConnection::consume(std::string_view bytes) {
         continue;
       }
       parser_ = std::make_unique<Parser>(transport().options());
-      parser_->parser.eager(true);
       arm_timer(transport().options().handshake_timeout_ms);
     }
     const std::size_t used = parse(bytes);
@@ -194,7 +205,9 @@ std::size_t HttpConnection::parse(std::string_view bytes) {
   auto& parser = parser_->parser;
   const std::size_t limit = transport().options().http_header_max_bytes;
   boost::system::error_code error;
-  if (!parser_->header_seen) {
+  std::size_t used = 0;
+  const bool had_header = parser_->header_seen;
+  if (!had_header) {
     const bool in_fields = parser_->header_bytes != 0;
     if (!in_fields) parser_->is_head = bytes.starts_with("HEAD ");
     const std::size_t end = header_end(bytes, in_fields);
@@ -207,17 +220,23 @@ std::size_t HttpConnection::parse(std::string_view bytes) {
       refuse(ErrorCode::kBadRequest, "A header line is folded.");
       return 0;
     }
-  } else if (parser.chunked() && bytes.size() < kLastChunkBytes) {
-    return 0;  // Beast asserts that it never has less of a last chunk twice, and no chunked body ends sooner
-  }
-  const std::size_t used = parser.put(boost::asio::buffer(bytes.data(), bytes.size()), error);
-  if (!parser_->header_seen) parser_->header_bytes += used;
-  if (parser.is_header_done() && !parser_->header_seen) {
-    parser_->header_seen = true;
-    if (!check_framing()) return used;
-    if (!parser.is_done() && !error && parser_->is_http_1_1() && has_token(parser_->header("Expect"), "100-continue")) {
-      send_bytes("HTTP/1.1 100 Continue\r\n\r\n");
+    used = parser.put(boost::asio::buffer(bytes.data(), bytes.size()), error);  // not eager yet: the header alone
+    parser_->header_bytes += used;
+    if (parser.is_header_done()) {
+      parser_->seal_header();
+      if (!check_framing()) return used;
+      parser.eager(true);
     }
+  }
+  const std::string_view rest = bytes.substr(used);
+  // Beast asserts that it never has less of a last chunk twice, and no chunked body ends sooner.
+  const std::size_t least = parser.is_header_done() && parser.chunked() ? kLastChunkBytes : 1;
+  if (parser_->header_seen && !parser.is_done() && rest.size() >= least) {
+    used += parser.put(boost::asio::buffer(rest.data(), rest.size()), error);
+  }
+  if (!had_header && parser_->header_seen && !parser.is_done() && !error && parser_->is_http_1_1() &&
+      has_token(parser_->header("Expect"), "100-continue")) {
+    send_bytes("HTTP/1.1 100 Continue\r\n\r\n");
   }
   if (!error || error == http::error::need_more) {
     // Beast wants the line of a chunk's size, and trailers, whole, and has no limit for them.
@@ -292,7 +311,7 @@ void HttpConnection::handle() {
 }
 
 void HttpConnection::respond(const HttpResponse& response) {
-  const bool keep_alive = parser_->parser.keep_alive() && !transport().context().stopping.load();
+  const bool keep_alive = parser_->keep_alive && !transport().context().stopping.load();
   write_response(response, keep_alive, parser_->is_head);
   if (!keep_alive) close_gracefully(transport().options().close_timeout_ms);
 }
@@ -301,7 +320,7 @@ DeferredAnswer HttpConnection::defer(ResponseWaiter* waiter) {
   cancel_timer();
   waiter_ = waiter;
   deferred_ = transport().next_deferred_++;
-  deferred_keep_alive_ = parser_->parser.keep_alive();
+  deferred_keep_alive_ = parser_->keep_alive;
   deferred_head_ = parser_->method() == "HEAD";
   transport().deferred_.emplace(deferred_, this);
   return {shard().index(), deferred_};
@@ -400,7 +419,10 @@ void HttpConnection::on_drained() {
 }
 
 void HttpConnection::on_timer() {
-  if (parser_) {
+  if (deferred_ != 0) {
+    // The server stops (on_stop), and whatever this waits for does not come.
+    answer_deferred(error_response(ErrorCode::kOverloaded, "The server stops; whether it has done this is not known."));
+  } else if (parser_) {
     refuse(ErrorCode::kRequestTimeout);
   } else {
     close_after_answers();
@@ -408,7 +430,14 @@ void HttpConnection::on_timer() {
 }
 
 void HttpConnection::on_stop() {
-  if (!parser_ && deferred_ == 0 && !is_closing()) close_gracefully(transport().options().close_timeout_ms);
+  if (is_closing()) return;
+  // Most answers come at once now; a broker that does not answer must not hold up the stop, and the answer that says so
+  // needs some of the time for itself.
+  if (deferred_ != 0) {
+    if (waiter_ == nullptr) arm_timer(transport().options().close_timeout_ms / 2);  // a poll's session answers it
+    return;
+  }
+  if (!parser_) close_gracefully(transport().options().close_timeout_ms);
 }
 
 }  // namespace hubbub::transport

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <utility>
 
 #include "hubbub/protocol/event.hpp"
@@ -20,6 +21,7 @@ namespace {
 // `timeout=0` asks for what is there; what its session has only just asked its streams for gets this long.
 constexpr std::int64_t kUnsettledPollMs = 100;
 constexpr std::int64_t kRetiredMs = 2'000;
+constexpr std::size_t kUnsureMaxBytes = 16 * 1024;
 }  // namespace
 
 HttpSession::HttpSession(ShardTransport& transport, const base::SharedString& user, Framing framing,
@@ -70,6 +72,17 @@ void HttpSession::cut(const runtime::Batch* batch) {
 }
 
 void HttpSession::send(std::string_view json) {
+  if (framing_ == Framing::kPoll) {
+    if (!unsure_) unsure_ = std::make_unique<Unsure>();
+    // What does not fit is lost if its answer is.
+    if (unsure_->given.size() + unsure_->fresh.size() + json.size() < kUnsureMaxBytes) {
+      unsure_->fresh.append(json).append(1, ',');
+    }
+  }
+  send_recoverable(json);
+}
+
+void HttpSession::send_recoverable(std::string_view json) {
   std::string framed;
   transport_.context().manager.sessions(transport_.shard()).framer().append(framed, framing_, json);
   cursor_due_ = true;
@@ -151,6 +164,7 @@ void HttpSession::poll(HttpConnection& connection, std::int64_t timeout_ms, cons
   poller_ = &connection;
   transport_.waiting_polls_.add();
   poll_due_ = false;
+  take_cursor(cursor);
   if (resumed) session_->resume(cursor, false);
   const bool settled = session_->is_attached() && session_->is_settled();
   if (timeout_ms == 0 && settled) {
@@ -160,6 +174,23 @@ void HttpSession::poll(HttpConnection& connection, std::int64_t timeout_ms, cons
     arm_after(timeout_ms == 0 ? kUnsettledPollMs : timeout_ms);
   }
   mark_dirty();
+}
+
+void HttpSession::take_cursor(const protocol::Cursor* cursor) {
+  by_cursor_ = cursor != nullptr;
+  again_ = false;
+  if (!unsure_) return;
+  auto& [given, ends, fresh] = *unsure_;
+  // A cursor that is not this session's own says nothing of its answers.
+  const bool own = cursor != nullptr && cursor->session == session_->id();
+  const auto lost =
+      std::find_if(ends.begin(), ends.end(), [&](const auto& end) { return own && end.first > cursor->answer; });
+  const std::size_t arrived = lost == ends.begin() ? 0 : std::prev(lost)->second;
+  given.erase(0, arrived);
+  ends.erase(ends.begin(), lost);
+  for (auto& end : ends) end.second -= arrived;
+  again_ = !given.empty();
+  if (!again_ && fresh.empty()) unsure_.reset();
 }
 
 HttpConnection* HttpSession::take_poller() {
@@ -183,13 +214,14 @@ void HttpSession::flush() {
   dirty_ = false;
   if (poller_ == nullptr) return;
   queue_.settle();
-  if (queue_.bytes() != 0 || poll_due_) answer_poll();
+  if (queue_.bytes() != 0 || poll_due_ || again_) answer_poll();
 }
 
 void HttpSession::answer_poll() {
   HttpResponse response;
   response.body = R"({"messages":[)";
-  response.body.reserve(response.body.size() + queue_.bytes() + 128);
+  response.body.reserve(response.body.size() + (again_ ? unsure_->given.size() : 0) + queue_.bytes() + 128);
+  if (again_) response.body += unsure_->given;
   std::array<iovec, 64> pieces;
   while (const std::size_t count = queue_.gather(pieces.data(), pieces.size())) {
     std::size_t bytes = 0;
@@ -202,7 +234,14 @@ void HttpSession::answer_poll() {
   queue_.clear();
   if (response.body.back() == ',') response.body.pop_back();
   response.body += R"(],"cursor":")";
-  session_->append_cursor(response.body, key_tag_);
+  if (!by_cursor_) {
+    unsure_.reset();  // it counts as delivered
+  } else if (unsure_ && !unsure_->fresh.empty()) {
+    unsure_->given += std::exchange(unsure_->fresh, {});
+    unsure_->ends.emplace_back(++answers_, unsure_->given.size());
+  }
+  again_ = false;
+  session_->append_cursor(response.body, key_tag_, answers_);
   response.body += "\"}";
   response.extra_headers = "Cache-Control: no-store\r\n";
   session_->suspend();

@@ -31,7 +31,8 @@ SessionId named_session(ShardTransport& transport, const SessionRequest& wanted,
     const SessionId id = wanted.resume->cursor.session;
     return manager.session_key_tag(id) == wanted.resume->cursor.key_tag ? id : 0;
   }
-  const std::optional<SessionId> id = parse_session_id(query_value(request.target().query, "session_id").value_or(""));
+  const std::optional<SessionId> id =
+      parse_session_id(manager, query_value(request.target().query, "session_id").value_or(""));
   return id && presents_key(manager, *id, request) ? *id : 0;
 }
 
@@ -51,6 +52,14 @@ HttpSession* session_to_resume(ShardTransport& transport, SessionId id, const Se
   if (known->framing() == framing && known->session().is_attached()) return known;
   known->retire();
   return nullptr;
+}
+
+/// A session of another node whose client goes on with a new one here: its rooms are joined here before they are left
+/// there.
+void retire_elsewhere(ShardTransport& transport, SessionId id, const SessionRequest& wanted) {
+  if (id != 0 || !wanted.resume || wanted.resume->cursor.session == 0) return;
+  const protocol::Cursor& cursor = wanted.resume->cursor;
+  transport.context().manager.retire_elsewhere(transport.shard().index(), wanted.user, cursor.session, cursor.key_tag);
 }
 
 void handle_events(HttpConnection& connection, const HttpRequest& request) {
@@ -75,6 +84,7 @@ void handle_events(HttpConnection& connection, const HttpRequest& request) {
     session->stream_to(connection.upgrade_to_sse(head), cursor, true);
     return;
   }
+  retire_elsewhere(transport, id, *wanted);
   session = new HttpSession(transport, wanted->user, Framing::kSse, std::move(wanted->resume), false);
   session->stream_to(connection.upgrade_to_sse(head), nullptr, false);
 }
@@ -109,6 +119,7 @@ void handle_poll(HttpConnection& connection, const HttpRequest& request) {
     return session->poll(connection, *timeout_ms, cursor, session->session().is_attached());
   }
   if (refuse_new_session(connection)) return;
+  retire_elsewhere(transport, id, *wanted);
   session = new HttpSession(transport, wanted->user, Framing::kPoll, std::move(wanted->resume), id == 0 && plain);
   session->poll(connection, *timeout_ms, nullptr, false);
 }
@@ -122,27 +133,14 @@ std::string answers_json(const std::vector<std::string>& answers) {
   return json += "]}";
 }
 
-void handle_commands(HttpConnection& connection, const HttpRequest& request) {
-  ShardTransport& transport = connection.transport();
-  const std::optional<SessionId> id = parse_session_id(percent_decode(request.segment()).value_or(""));
-  if (!id || hub::shard_of(*id) >= transport.context().manager.shards().size()) {
-    return connection.respond(error_response(ErrorCode::kNotFound, "There is no such session."));
-  }
-  if (!presents_key(transport.context().manager, *id, request)) {
-    return connection.respond(error_response(ErrorCode::kForbidden, "The session's key is missing or wrong."));
-  }
-  if (moved(connection, hub::shard_of(*id))) return;
-  hub::SessionShard& sessions = transport.context().manager.sessions(transport.shard());
-  hub::Session* session = sessions.find_session(*id);
-  if (session == nullptr || !session->is_attached()) {
-    return connection.respond(error_response(ErrorCode::kNotFound, "There is no such session."));
-  }
-
+/// The commands in the body; nothing when the request has been refused.
+std::optional<std::vector<std::string_view>> parse_commands(HttpConnection& connection, const HttpRequest& request) {
   std::vector<std::string_view> commands;
   protocol::JsonValue body;
   if (!protocol::JsonScanner(request.body()).whole_value(body) ||
       (body.kind != protocol::JsonKind::kObject && body.kind != protocol::JsonKind::kArray)) {
-    return connection.respond(error_response(ErrorCode::kBadJson, "The body is one command or an array of commands."));
+    connection.respond(error_response(ErrorCode::kBadJson, "The body is one command or an array of commands."));
+    return std::nullopt;
   }
   if (body.kind == protocol::JsonKind::kObject) {
     commands.push_back(body.raw);
@@ -154,14 +152,50 @@ void handle_commands(HttpConnection& connection, const HttpRequest& request) {
   }
   const bool too_many = commands.size() > hub::SessionShard::kCallMax;
   const bool too_large = std::any_of(commands.begin(), commands.end(), [&](std::string_view command) {
-    return command.size() > transport.options().message_max_bytes;
+    return command.size() > connection.transport().options().message_max_bytes;
   });
-  if (too_many || too_large) {
-    return connection.respond(error_response(ErrorCode::kPayloadTooLarge,
-                                             too_many ? "There are too many commands." : "A command is too large."));
+  if (!too_many && !too_large) return commands;
+  connection.respond(error_response(ErrorCode::kPayloadTooLarge,
+                                    too_many ? "There are too many commands." : "A command is too large."));
+  return std::nullopt;
+}
+
+HttpResponse refused_commands(ErrorCode code) {
+  if (code == ErrorCode::kNotFound) return error_response(code, "There is no such session.");
+  if (code == ErrorCode::kForbidden) return error_response(code, "The session's key is missing or wrong.");
+  return error_response(code);
+}
+
+void handle_commands(HttpConnection& connection, const HttpRequest& request) {
+  ShardTransport& transport = connection.transport();
+  hub::ConnectionManager& manager = transport.context().manager;
+  const auto name = hub::ConnectionManager::parse_session_text(percent_decode(request.segment()).value_or(""));
+  if (name && name->node != manager.node() && name->node != 0 && manager.node() != 0) {
+    // Another node's: any node takes them and passes them on.
+    const auto commands = parse_commands(connection, request);
+    if (!commands) return;
+    const DeferredAnswer deferred = connection.defer();
+    return manager.call_elsewhere(transport.shard().index(), *name, presented_session_key(request), *commands,
+                                  [&transport, deferred](const hub::CallAnswer& call) {
+                                    transport.answer(deferred.id,
+                                                     call.error ? refused_commands(*call.error)
+                                                                : HttpResponse{.body = answers_json(call.answers)});
+                                  });
   }
+  if (!name || name->node != manager.node() || hub::shard_of(name->id) >= manager.shards().size()) {
+    return connection.respond(refused_commands(ErrorCode::kNotFound));
+  }
+  if (!presents_key(manager, name->id, request)) return connection.respond(refused_commands(ErrorCode::kForbidden));
+  if (moved(connection, hub::shard_of(name->id))) return;
+  hub::SessionShard& sessions = manager.sessions(transport.shard());
+  hub::Session* session = sessions.find_session(name->id);
+  if (session == nullptr || !session->is_attached()) {
+    return connection.respond(refused_commands(ErrorCode::kNotFound));
+  }
+  const auto commands = parse_commands(connection, request);
+  if (!commands) return;
   const DeferredAnswer deferred = connection.defer();
-  sessions.call(*session, commands, [&transport, deferred](const std::vector<std::string>& answers) {
+  sessions.call(*session, *commands, [&transport, deferred](const std::vector<std::string>& answers) {
     transport.answer(deferred.id, {.body = answers_json(answers)});
   });
 }

@@ -82,16 +82,19 @@ bool refuse_new_session(HttpConnection& connection) {
   return true;
 }
 
-std::optional<hub::SessionId> parse_session_id(std::string_view text) {
-  hub::SessionId id = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), id, 16);
-  if (failed != std::errc{} || end != text.data() + text.size() || text.size() != 16 || id == 0) return std::nullopt;
-  return id;
+std::optional<hub::SessionId> parse_session_id(const hub::ConnectionManager& manager, std::string_view text) {
+  const auto name = hub::ConnectionManager::parse_session_text(text);
+  if (!name || name->node != manager.node()) return std::nullopt;
+  return name->id;
+}
+
+std::string presented_session_key(const HttpRequest& request) {
+  std::string key = request.header("X-Session-Key");
+  return key.empty() ? query_value(request.target().query, "session_key").value_or("") : key;
 }
 
 bool presents_key(const hub::ConnectionManager& manager, hub::SessionId id, const HttpRequest& request) {
-  std::string key = request.header("X-Session-Key");
-  if (key.empty()) key = query_value(request.target().query, "session_key").value_or("");
+  const std::string key = presented_session_key(request);
   const std::string right = manager.session_key(id);
   return key.size() == right.size() && CRYPTO_memcmp(key.data(), right.data(), key.size()) == 0;
 }

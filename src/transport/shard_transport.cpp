@@ -71,18 +71,18 @@ void ShardTransport::begin_stop() {
 
 TransportConnection::TransportConnection(ShardTransport& transport, int fd, std::uint64_t address_hash)
     : Channel(transport.shard_, fd),
+      index_(static_cast<std::uint32_t>(transport.connections_.size())),
       transport_(transport),
-      address_hash_(address_hash),
-      index_(static_cast<std::uint32_t>(transport.connections_.size())) {
+      address_hash_(address_hash) {
   transport_.connections_.push_back(this);
   shard().connection_count().fetch_add(1, std::memory_order_relaxed);
 }
 
 TransportConnection::TransportConnection(TransportConnection& from)
     : Channel(static_cast<Channel&>(from)),
+      index_(static_cast<std::uint32_t>(from.transport_.connections_.size())),
       transport_(from.transport_),
-      address_hash_(std::exchange(from.address_hash_, 0)),
-      index_(static_cast<std::uint32_t>(transport_.connections_.size())) {
+      address_hash_(std::exchange(from.address_hash_, 0)) {
   transport_.connections_.push_back(this);
   shard().connection_count().fetch_add(1, std::memory_order_relaxed);
 }

@@ -5,19 +5,25 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <limits>
 #include <optional>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "hubbub/base/clock.hpp"
 #include "hubbub/broker/memory_broker.hpp"
+#include "hubbub/broker/redis/redis_backend.hpp"
 #include "hubbub/broker/retention.hpp"
+#include "support/redis_server.hpp"
 
 namespace hubbub::broker {
 namespace {
@@ -32,6 +38,8 @@ struct ContractLimits {
 
 class MemoryBackend {
  public:
+  static constexpr int kLongChain = 100'000;
+
   MemoryBackend(const ContractLimits& limits, BrokerSink& sink)
       : broker_(clock_,
                 {.retain_count = limits.retain_count,
@@ -49,6 +57,76 @@ class MemoryBackend {
  private:
   base::ManualClock clock_;
   MemoryBroker broker_;
+};
+
+/// Against a redis-server that all tests of this process share; each begins with nothing in it.
+class RedisBackend {
+ public:
+  static constexpr int kLongChain = 2'000;  // each waits for its answer
+
+  RedisBackend(const ContractLimits& limits, BrokerSink& sink) : sink_(sink) {
+    server().call({"FLUSHALL"});
+    redis::RedisBackendOptions options;
+    options.client.endpoints = {server().endpoint()};
+    options.limits = {.retain_count = limits.retain_count,
+                      .retain_age_ms = limits.retain_age_ms,
+                      .retain_bytes = limits.retain_bytes,
+                      .retain_rules = limits.retain_rules,
+                      .dedupe_window_ms = limits.dedupe_window_ms};
+    backend_.emplace(io_, clock_, node_, 0, options, sink_, nullptr);
+    bool subscribed = false;
+    broker().subscribe(barrier_, [&](const base::Result<Position>& position) { subscribed = position.has_value(); });
+    run_until([&] { return subscribed; });
+  }
+  Broker& broker() { return backend_->broker(); }
+  std::int64_t unix_ms() const { return clock_.unix_ms(); }
+  void pass_time(std::int64_t ms) { clock_.advance_ms(ms); }
+  /// An event that is published now comes behind all that was published before; when nothing has been asked of Redis
+  /// while it was on its way, all has been answered.
+  void settle() {
+    for (;;) {
+      const std::uint64_t before = backend_->client().usage().commands;
+      bool answered = false;
+      sink_.passed = false;
+      broker().publish(barrier_, {"message", "", "", clock_.unix_ms()},
+                       [&](const base::Result<Published>&) { answered = true; });
+      run_until([&] { return answered && sink_.passed; });
+      if (backend_->client().usage().commands == before + 1) return;
+    }
+  }
+
+ private:
+  struct Sink final : BrokerSink {
+    explicit Sink(BrokerSink& to) : sink(to) {}
+    void on_event(const StreamKey& key, std::uint64_t epoch, const StoredEvent& event) override {
+      if (key.id.view() == "the barrier of the tests") {
+        passed = true;
+      } else {
+        sink.on_event(key, epoch, event);
+      }
+    }
+    BrokerSink& sink;
+    bool passed = false;
+  };
+  static test::RedisServer& server() {
+    static test::RedisServer the_server;
+    return the_server;
+  }
+  template <class F>
+  void run_until(F holds) {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20) * test::slowness();
+    while (!holds()) {
+      io_.run_one_for(std::chrono::milliseconds(100));
+      if (std::chrono::steady_clock::now() > limit) throw std::runtime_error("Redis did not answer in time");
+    }
+  }
+
+  boost::asio::io_context io_{1};
+  base::ManualClock clock_;
+  redis::Node node_;
+  Sink sink_;
+  const StreamKey barrier_{StreamKind::kRoom, base::SharedString("the barrier of the tests")};
+  std::optional<redis::RedisBackend> backend_;
 };
 
 StreamKey room(std::string_view id) { return {StreamKind::kRoom, base::SharedString(id)}; }
@@ -152,8 +230,14 @@ class BrokerContract : public testing::Test, public BrokerSink {
 using Seqs = std::vector<std::uint64_t>;
 using Trace = std::vector<std::string>;
 
-using Backends = testing::Types<MemoryBackend>;
-TYPED_TEST_SUITE(BrokerContract, Backends);
+struct BackendNames {
+  template <class Backend>
+  static std::string GetName(int) {
+    return std::is_same_v<Backend, MemoryBackend> ? "Memory" : "Redis";
+  }
+};
+using Backends = testing::Types<MemoryBackend, RedisBackend>;
+TYPED_TEST_SUITE(BrokerContract, Backends, BackendNames);
 
 // ---- what is not kept, and what is forgotten
 
@@ -877,10 +961,10 @@ TYPED_TEST(BrokerContract, ALongChainOfPublishesFromCompletionsNeedsNoDeepStack)
       if (left-- == 0) return;
       test.broker().publish(key, test.publication("x"), [this](base::Result<Published>) { next(); });
     }
-  } chain{*this, key, 100'000};
+  } chain{*this, key, TypeParam::kLongChain};
   chain.next();
   this->backend().settle();
-  EXPECT_EQ(this->seen.size(), 100'000U);
+  EXPECT_EQ(this->seen.size(), static_cast<std::size_t>(TypeParam::kLongChain));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ void require(bool holds, const char* what) {
 
 std::string write(const Cursor& cursor) {
   std::string scratch, text;
-  CursorWriter writer(scratch, cursor.session, cursor.key_tag);
+  CursorWriter writer(scratch, cursor.session, cursor.key_tag, cursor.answer);
   for (const CursorEntry& entry : cursor.entries) writer.add(entry.room_id, entry.epoch, entry.seq);
   writer.finish(text, "u");
   return text;

@@ -15,6 +15,8 @@ foreach(path IN LISTS python_tests)
 endforeach()
 # It fills sockets and measures time: alone.
 set_tests_properties(integration.python.pressure PROPERTIES RUN_SERIAL TRUE)
+# Several processes each, and leases that run out: not slowed down by sanitizers as well, for now.
+set_tests_properties(integration.python.nodes integration.python.proxies PROPERTIES LABELS "integration;long")
 
 file(GLOB node_tests CONFIGURE_DEPENDS ${HUBBUB_INTEGRATION}/*.test.mjs)
 foreach(path IN LISTS node_tests)
@@ -30,6 +32,23 @@ add_test(NAME openapi.lint
                  --config ${HUBBUB_INTEGRATION}/redocly.yaml ${PROJECT_SOURCE_DIR}/docs/openapi.yaml)
 set_tests_properties(openapi.lint PROPERTIES TIMEOUT 120 LABELS source
                      ENVIRONMENT "REDOCLY_TELEMETRY=off;REDOCLY_SUPPRESS_UPDATE_NOTICE=true;CI=true")
+
+# The proxies' own opinion of config/; a warning is a failure. That they do what we want: integration.python.proxies.
+add_test(NAME config.haproxy COMMAND /usr/sbin/haproxy -c -dW -f ${PROJECT_SOURCE_DIR}/config/haproxy.cfg)
+add_test(NAME config.nginx COMMAND /usr/sbin/nginx -t -c ${PROJECT_SOURCE_DIR}/config/nginx.conf
+                                   -g "pid ${CMAKE_CURRENT_BINARY_DIR}/nginx.pid;")
+set_tests_properties(config.nginx PROPERTIES FAIL_REGULAR_EXPRESSION "\\[warn\\]")
+set_tests_properties(config.haproxy config.nginx PROPERTIES TIMEOUT 60 LABELS source)
+
+# docker/, without an engine: what we promise of it, and the opinion of two linters.
+add_test(NAME docker.promises COMMAND ${HUBBUB_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/checks/docker.py)
+add_test(NAME docker.compose_lint
+         COMMAND ${HUBBUB_NODE} ${HUBBUB_INTEGRATION}/node_modules/dclint/bin/dclint.cjs --max-warnings 0
+                 --config ${HUBBUB_INTEGRATION}/dclint.json ${PROJECT_SOURCE_DIR}/docker/docker-compose.yml)
+add_test(NAME docker.image_lint
+         COMMAND ${HUBBUB_NODE} ${HUBBUB_INTEGRATION}/node_modules/dockerfilelint/bin/dockerfilelint
+                 ${PROJECT_SOURCE_DIR}/docker/Dockerfile)
+set_tests_properties(docker.promises docker.compose_lint docker.image_lint PROPERTIES TIMEOUT 120 LABELS source)
 
 set(conformance ${HUBBUB_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/conformance/run_autobahn.py
     --work ${PROJECT_SOURCE_DIR}/build/conformance)

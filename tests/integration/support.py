@@ -236,8 +236,11 @@ class Case(unittest.IsolatedAsyncioTestCase):
         clients = [await self.client(name) for name in names]
         for client in clients:
             await client.join(self.room)
-        for client in clients:
-            await client.settle(0.05)
+        for n, client in enumerate(clients):
+            # Each is told of every user whose first session came with it or after it.
+            for late in dict.fromkeys(names[n:]):
+                if late not in names[:n]:
+                    await client.expect("user_joined", room_id=self.room, user_id=self.user(late))
             client.events.clear()
         return clients
 
@@ -360,6 +363,20 @@ class RawSocket:
             event = self.next_event()
             if event["type"] == type_ and all(event.get(k) == v for k, v in fields.items()):
                 return event
+
+
+def wait_until_read(case, raw):
+    """Until the server's socket of this connection has nothing unread, so that the next piece comes alone."""
+    local, remote = (f":{address[1]:04X}" for address in (raw.socket.getpeername(), raw.socket.getsockname()))
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            rows = [line.split() for line in table]
+        mine = [row for row in rows if row[1].endswith(local) and row[2].endswith(remote)]
+        if not mine or mine[0][4].endswith(":00000000"):
+            return
+        case.assertLess(time.monotonic(), deadline, "the server does not read")
+        time.sleep(0.001)
 
 
 def main():

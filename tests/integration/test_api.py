@@ -271,7 +271,7 @@ class UserMessages(ApiCase):
 
     async def test_a_broadcast_waits_for_a_poller(self):
         user = quoted(self.user("ann"))
-        cursor = self.ok("GET", f"/poll/{user}?timeout=0")["cursor"]
+        cursor = self.ok("GET", f"/poll/{user}?timeout=5")["cursor"]  # with `connected`: now a broadcast finds it
         self.ok("POST", "/api/broadcast", {"content": 1, "from": self.mark})
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline:
@@ -465,8 +465,11 @@ class Users(ApiCase):
         self.assertEqual(self.ok("POST", self.user_path("ann", "/disconnect")), {"sessions": 3})
         for client in clients:
             self.assertEqual(await client.closed(), 4005)
-        await bob.settle()
-        self.assertEqual(self.ok("GET", self.user_path("ann", "/sessions")), {"sessions": []})
+        deadline = time.monotonic() + WAIT_S
+        while self.ok("GET", self.user_path("ann", "/sessions"))["sessions"]:  # the server has yet to see the close
+            self.assertLess(time.monotonic(), deadline)
+            await asyncio.sleep(0.02)
+        await bob.ok(type="ping")
         self.assertEqual(self.ok("POST", self.user_path("ann", "/disconnect")), {"sessions": 0})
 
 
@@ -551,16 +554,24 @@ class Bounds(ApiCase):
     async def test_no_more_reports_wait_than_may(self):
         users = [self.user(f"u{n}") for n in range(3)]
         clients = [await self.client(f"u{n}") for n in range(3)]
-        answer = await self.later(self.ok, "POST", "/api/users/messages",
-                                  {"user_ids": users, "content": 1, "report": "sync", "ack_within_ms": 300})
-        results = answer["results"]
+        asked = asyncio.ensure_future(self.later(self.ok, "POST", "/api/users/messages",
+                                                 {"user_ids": users, "content": 1, "report": "sync",
+                                                  "ack_within_ms": 60000}))
+        reading = {asyncio.ensure_future(client.expect("direct_message", timeout=4 * WAIT_S)): client
+                   for client in clients}
+        waiting = set(reading)
+        while len(waiting) > 1:
+            reached, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in reached:
+                await reading[task].ok(type="received", seq=task.result()["seq"])
+        results = (await asked)["results"]
         codes = sorted(r.get("status") or r["error"]["code"] for r in results)
-        self.assertEqual(codes, ["overloaded", "reached", "reached"])
-        for client, result in zip(clients, results):
-            if "error" in result:
-                await client.silent("direct_message")
-            else:
-                await client.expect("direct_message")
+        self.assertEqual(codes, ["acked", "acked", "overloaded"])
+        for task in waiting:  # no more than two were to be told
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self.assertIn("error", results[clients.index(reading[task])])
+            await reading[task].silent("direct_message")
 
 
 @with_shards(1, 2)
@@ -611,15 +622,20 @@ class Reports(ApiCase):
     async def test_each_of_many(self):
         ann, bob = await self.client("ann"), await self.client("bob")
         users = [self.user(name) for name in ("ann", "bob", "carl")]
-        for path, body in (("/api/users/messages", {"user_ids": users, "content": 1, "report": "sync",
-                                                    "ack_within_ms": 1000}),
-                           ("/api/batch", {"publishes": [{"to_user": user, "content": 1, "report": "sync",
-                                                          "ack_within_ms": 1000} for user in users]})):
-            waiting = asyncio.ensure_future(self.later(self.ok, "POST", path, body))
+        message = {"content": 1, "report": "sync", "ack_within_ms": int(3000 * support.SLOWNESS)}
+        waiting = []
+        for path, body in (("/api/users/messages", {"user_ids": users, **message}),
+                           ("/api/batch", {"publishes": [{"to_user": user, **message} for user in users]})):
+            backend = Backend(self.server)
+            self.addCleanup(backend.close)
+            waiting.append(asyncio.ensure_future(self.later(backend.ask, "POST", path, body)))
+        for _ in waiting:
             event = await ann.expect("direct_message")
             await ann.ok(type="received", seq=event["seq"])
             await bob.expect("direct_message")
-            self.assertEqual([(r["user_id"], r["status"]) for r in (await waiting)["results"]],
+        for answer in waiting:
+            _, body, _ = await answer
+            self.assertEqual([(r["user_id"], r["status"]) for r in body["results"]],
                              list(zip(users, ("acked", "reached", "offline"))))
 
     async def test_over_events_and_poll(self):
@@ -635,6 +651,38 @@ class Reports(ApiCase):
             **{"X-Session-Key": ann.connected["session_key"]})
         self.assertEqual(status, 200)
         self.assertEqual((await waiting)["status"], "acked")
+
+
+@with_shards(1, 2)
+class Stop(ApiCase):
+    async def test_stopping_answers_the_reports_that_wait(self):
+        server = support.Server("--shards", self.shards)
+        self.addCleanup(server.process.kill)
+        users = [f"u{n}" for n in range(4)]
+        for user in users:
+            client = await support.Client.connect(server, user)
+            self.addAsyncCleanup(client.close)
+        sync = {"content": 1, "report": "sync", "ack_within_ms": 60000}
+        asked = [("/api/users/u0/messages", sync), ("/notify/u1", sync),
+                 ("/api/users/messages", {"user_ids": [*users, "away"], **sync})]
+        backends = [Backend(server) for _ in asked]
+        for backend in backends:
+            self.addCleanup(backend.close)
+        waiting = [asyncio.ensure_future(self.later(backend.ask, "POST", path, body))
+                   for backend, (path, body) in zip(backends, asked)]
+        deadline = time.monotonic() + WAIT_S
+        watcher = Backend(server)
+        self.addCleanup(watcher.close)
+        while watcher.ask("GET", "/api/stats")[1]["total"]["waiting_reports"] != 2 + len(users):
+            self.assertLess(time.monotonic(), deadline)
+            await asyncio.sleep(0.02)
+        await self.later(server.stop)
+        self.assertNotIn("did not close in time", server.log())
+        answers = [await each for each in waiting]
+        self.assertEqual([status for status, _, _ in answers], [200] * len(asked))
+        self.assertEqual([answer["status"] for _, answer, _ in answers[:2]], ["reached"] * 2)
+        self.assertEqual([r["status"] for r in answers[2][1]["results"]], ["reached"] * len(users) + ["offline"])
+        self.assertEqual({headers["connection"] for _, _, headers in answers}, {"close"})
 
 
 ALL = (("GET", "/api/rooms"), ("GET", "/api/rooms/r"), ("GET", "/api/users"), ("GET", "/api/users/count"),

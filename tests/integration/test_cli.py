@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -51,6 +52,7 @@ class CommandLine(unittest.TestCase):
         self.bad_use("message", "serve", "--message-max-bytes", "1GiB")
         self.bad_use("HUBBUB_SHARDS", "serve", env={"HUBBUB_SHARDS": "x"})
         self.bad_use("log", "serve", "--log-level", "loud")
+        self.bad_use("node1", "healthcheck", "http://node1:8080/healthz")
         self.bad_use("room:x count=many", "serve", "--retain", "inbox:* age=7d", "--retain", "room:x count=many")
         self.bad_use("HUBBUB_RETAIN", "check-config", env={"HUBBUB_RETAIN": "news-* count=1"})
 
@@ -89,6 +91,48 @@ class CommandLine(unittest.TestCase):
         values = [[line.split(" #")[0].rstrip() for line in text.stdout.splitlines()] for text in (shown, again)]
         self.assertEqual(values[1], values[0])
         self.assertGreater(len(values[0]), 30)
+
+    def test_healthcheck_asks_a_running_node(self):
+        server = Server()
+        url = f"http://127.0.0.1:{server.port}"
+        try:
+            for args, env in (((url,), {}), ((url + "/readyz",), {}), ((f"http://localhost:{server.port}/healthz",), {}),
+                              (("--listen", f"127.0.0.1:{server.port}"), {}),
+                              ((), {"HUBBUB_LISTEN": f"0.0.0.0:{server.port}"})):
+                done = run("healthcheck", *args, env=env)
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""), args)
+            done = run("healthcheck", url + "/nowhere")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("404", done.stderr)
+        finally:
+            server.stop()
+        done = run("healthcheck", url)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"cannot connect to 127.0.0.1:{server.port}", done.stderr)
+
+    def test_healthcheck_tells_what_is_no_good_answer(self):
+        answers = (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 2",
+                   b"", b"x" * 5000, None)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            for answer, word in zip(answers, ("503", "SSH", "no answer", "no answer", "no answer", "timed out")):
+                with self.subTest(answer=answer and answer[:20]):
+                    process = subprocess.Popen(
+                        [support.binary_path(), "healthcheck", "http://127.0.0.1:%d/readyz" % listener.getsockname()[1]],
+                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    self.addCleanup(process.kill)
+                    listener.settimeout(4 * support.WAIT_S)
+                    peer, _ = listener.accept()
+                    with peer:
+                        peer.settimeout(support.WAIT_S)
+                        self.assertTrue(peer.recv(4096).startswith(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:"))
+                        if answer is not None:
+                            peer.sendall(answer)
+                            with contextlib.suppress(OSError):  # it does not wait for the end of a wrong answer
+                                peer.shutdown(socket.SHUT_WR)
+                        out, err = process.communicate(timeout=4 * support.WAIT_S)
+                    self.assertEqual((process.returncode, out), (1, ""), err)
+                    self.assertIn(word, err)
+                    self.assertEqual(err.count("\n"), 1)
 
     def test_a_port_in_use_is_1(self):
         with socket.socket() as taken:
@@ -188,7 +232,8 @@ class Stopping(unittest.IsolatedAsyncioTestCase):
     async def test_under_load(self):
         for shards in (1, 2):
             with self.subTest(shards=shards):
-                server = Server("--shards", shards)
+                # Who is slow to read what is on its way is no failure.
+                server = Server("--shards", shards, "--close-timeout", "60s")
                 clients = [await Client.connect(server, f"u{n}") for n in range(20)]
                 for client in clients:
                     await client.join("load")

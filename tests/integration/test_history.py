@@ -77,8 +77,9 @@ class Retention(Case):
         for n in range(30):
             await ann.ok(type="room_message", room_id=self.room, content=n)
         page = await ann.ok(type="history", room_id=self.room, limit=500)
-        self.assertEqual([e["seq"] for e in page["messages"]][-10:], list(range(21, 31)))
-        self.assertLessEqual(len(page["messages"]), 10)
+        count = len(page["messages"])  # on a slow machine some are too old already
+        self.assertLessEqual(count, 10)
+        self.assertEqual([e["seq"] for e in page["messages"]], list(range(31 - count, 31)))
         deadline = support.time.monotonic() + 2 * support.WAIT_S
         while (await ann.ok(type="history", room_id=self.room))["messages"]:
             self.assertLess(support.time.monotonic(), deadline, "messages outlive retain_age")

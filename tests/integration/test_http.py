@@ -111,7 +111,7 @@ class Http(Case):
             try:
                 for piece in pieces:
                     raw.send(piece)
-                    self.wait_until_read(raw)
+                    support.wait_until_read(self, raw)
             except ConnectionError:
                 pass  # refused before all of it was sent
             status, _, body = raw.response()
@@ -119,19 +119,6 @@ class Http(Case):
             self.assertTrue(raw.at_end(), pieces[0])
             self.assertEqual(raw.buffer, b"", pieces[0])
             return status, json.loads(body)["error"]["code"] if body else None
-
-    def wait_until_read(self, raw):
-        """Until the server's socket of this connection has nothing unread, so that the next piece comes alone."""
-        local, remote = (f":{address[1]:04X}" for address in (raw.socket.getpeername(), raw.socket.getsockname()))
-        deadline = time.monotonic() + support.WAIT_S
-        while True:
-            with open("/proc/net/tcp", encoding="ascii") as table:
-                rows = [line.split() for line in table]
-            mine = [row for row in rows if row[1].endswith(local) and row[2].endswith(remote)]
-            if not mine or mine[0][4].endswith(":00000000"):
-                return
-            self.assertLess(time.monotonic(), deadline, "the server does not read")
-            time.sleep(0.001)
 
     def test_headers_in_pieces_have_the_same_limit(self):
         # Each piece ends one byte into the next field, which Beast has then consumed all but one byte of.
@@ -160,7 +147,7 @@ class Http(Case):
             for cut in (0, 10, 30, size - 1):
                 with self.subTest(size=size, cut=cut), RawSocket(self.server) as raw:
                     raw.send(request[:cut])
-                    self.wait_until_read(raw)
+                    support.wait_until_read(self, raw)
                     raw.send(request[cut:])
                     self.assertEqual(raw.response()[0], status)
 
@@ -193,7 +180,7 @@ class Http(Case):
             with self.subTest(body=body), RawSocket(self.server) as raw:
                 raw.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body[:3])
                 for at in range(3, len(body)):
-                    self.wait_until_read(raw)
+                    support.wait_until_read(self, raw)
                     raw.send(body[at:at + 1])
                 self.assertEqual(raw.response()[0], 405)
                 raw.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -202,7 +189,7 @@ class Http(Case):
     def test_a_body_is_not_taken_for_a_folded_header_line(self):
         with RawSocket(self.server) as raw:
             raw.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r")
-            self.wait_until_read(raw)
+            support.wait_until_read(self, raw)
             raw.send(b"\n body")
             self.assertEqual(raw.response()[0], 405)
 
@@ -277,7 +264,7 @@ class Http(Case):
     def test_http_1_0_is_not_told_to_continue(self):
         with RawSocket(self.server) as raw:
             raw.send(b"POST /healthz HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
-            self.wait_until_read(raw)
+            support.wait_until_read(self, raw)
             raw.send(b"hello")
             self.assertEqual(raw.response()[0], 405)
 
@@ -286,6 +273,56 @@ class Http(Case):
             with RawSocket(self.server) as raw:
                 status, headers, _ = raw.upgrade("/ws/ann", f"Sec-WebSocket-Protocol: {offered}\r\n")
                 self.assertEqual((status, headers.get("sec-websocket-protocol")), (101, wanted), offered)
+
+
+class Trailers(Case):
+    """RFC 9110 6.5.1: what comes behind a body is no header."""
+
+    settings = ("--shards", "2", "--api-keys", "the-key")
+
+    def ask(self, headers, trailers, path="/api/rooms/r/messages", pieces=1):
+        body = b'{"content":1}'
+        request = (f"POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{headers}\r\n".encode()
+                   + b"%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, trailers.encode()))
+        step = -(-len(request) // pieces)
+        with RawSocket(self.server) as raw:
+            for at in range(0, len(request), step):
+                raw.send(request[at:at + step])
+                if pieces > 1:
+                    support.wait_until_read(self, raw)
+            status, headers, answer = raw.response()
+            return status, headers, json.loads(answer)
+
+    def test_no_trailer_is_a_header(self):
+        key = "X-API-Key: the-key\r\n"
+        for pieces in (1, 2, 3, 40):
+            for headers, trailers, status in (
+                    ("Host: x\r\n", "", 401), ("Host: x\r\n" + key, "", 200),
+                    ("Host: x\r\n", key, 401), ("Host: x\r\n", "Authorization: Bearer the-key\r\n", 401),
+                    ("Host: x\r\n" + key, "X-API-Key: wrong\r\nAuthorization: Bearer x\r\n", 200),
+                    ("Host: x\r\nX-API-Key: wrong\r\n", key, 401),
+                    (key, "Host: x\r\n", 400), ("Host: x\r\n" + key, "Host: y\r\n", 200),
+                    (f"Host: x\r\n{key}Trailer: Host\r\n", "X-Sum: 1\r\n", 200)):
+                with self.subTest(headers=headers, trailers=trailers, pieces=pieces):
+                    self.assertEqual(self.ask(headers, trailers, pieces=pieces)[0], status)
+
+    def test_an_idempotency_key_does_not_come_by_trailer(self):
+        headers = "Host: x\r\nX-API-Key: the-key\r\n"
+        path = "/api/rooms/once/messages"
+        seqs = [self.ask(headers, "Idempotency-Key: k\r\n", path)[2]["seq"] for _ in range(3)]
+        self.assertEqual(seqs, [1, 2, 3])
+        for _ in range(2):
+            self.assertEqual(self.ask(headers + "Idempotency-Key: k\r\n", "Idempotency-Key: l\r\n", path)[2]["seq"], 4)
+
+    def test_a_trailer_says_nothing_of_the_connection(self):
+        _, headers, _ = self.ask("Host: x\r\n", "Connection: close\r\n")
+        self.assertEqual(headers["connection"], "keep-alive")
+        _, headers, _ = self.ask("Host: x\r\nConnection: close\r\n", "Connection: keep-alive\r\n")
+        self.assertEqual(headers["connection"], "close")
+
+    def test_a_trailer_cannot_frame_the_body_again(self):
+        for trailer in ("Content-Length: 3", "Transfer-Encoding: chunked"):
+            self.assertEqual(self.ask("Host: x\r\nX-API-Key: the-key\r\n", trailer + "\r\n")[0], 400)
 
 
 class Stalled(Case):

@@ -93,6 +93,36 @@ class Poll(Case):
             self.assertEqual([e["content"] for e in answer["messages"]], [1])
         self.assertEqual(self.poll("ann", timeout=0, cursor=answer["cursor"])["messages"], [])
 
+    async def test_with_a_cursor_what_was_for_this_session_alone_is_given_again(self):
+        bob = await self.client("bob")
+        cursor = self.poll("ann", timeout=5)["cursor"]
+        quiet = self.poll("ann", timeout=0, cursor=cursor)
+        self.assertEqual((quiet["messages"], quiet["cursor"]), ([], cursor))
+        room = f"/api/rooms/{quoted(self.room)}/members/{quoted(self.user('ann'))}"
+
+        def told(cursor):
+            answer = self.poll("ann", timeout=5, cursor=cursor)
+            return [e["type"] for e in answer["messages"] if e["type"] != "user_joined" and "already" not in e], answer
+
+        await bob.ok(type="signal", to_user=self.user("ann"), data=1)
+        for _ in range(3):  # as often as it is asked for
+            self.assertEqual(told(cursor)[0], ["signal"])
+        request(self.server, "PUT", room)
+        lost, answer = told(cursor)  # with what has come meanwhile, behind what was lost
+        self.assertEqual(lost[:1], ["signal"])
+        deadline = time.monotonic() + WAIT_S
+        while lost != ["signal", "joined"]:
+            self.assertLess(time.monotonic(), deadline)
+            lost, answer = told(cursor)
+        cursor = answer["cursor"]
+        request(self.server, "DELETE", room)
+        for _ in range(2):
+            types, answer = told(cursor)
+            self.assertEqual(types, ["removed"])
+        self.assertEqual(self.poll("ann", timeout=0, cursor=answer["cursor"])["messages"], [])
+        await bob.ok(type="signal", to_user=self.user("ann"), data=2)
+        self.assertEqual([e.get("data") for e in self.poll("ann", timeout=5, cursor=answer["cursor"])["messages"]], [2])
+
     async def test_without_a_cursor_what_was_answered_counts_as_delivered(self):
         self.poll("ann", timeout=5)
         bob = await self.client("bob")

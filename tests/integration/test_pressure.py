@@ -6,6 +6,7 @@ import time
 
 import support
 from support import Case, RawSocket, WAIT_S, quoted, with_shards
+from test_sse import request
 
 SIZE = 8000
 # Past what the kernel keeps for a connection (a send buffer grows to 4 MB), so that the server's own queue fills.
@@ -63,11 +64,18 @@ class SlowConsumer(Stuck):
         self.assertEqual(seen, list(range(1, COUNT + 1)))
         await bob.expect("user_left", timeout=15 + WAIT_S, user_id=self.user("stuck"))
 
+    def slow_consumers_closed(self):
+        return request(self.server, "GET", "/api/stats")[1]["total"]["slow_consumers_closed"]
+
     async def test_the_stuck_one_is_told_4001(self):
         ann, bob = await self.members("ann", "bob")
         raw = await self.stuck("stuck")
+        closed = self.slow_consumers_closed()
         await self.flood(ann, bob)
-        await asyncio.sleep(1.5 * support.SLOWNESS)
+        deadline = time.monotonic() + 2 * WAIT_S
+        while self.slow_consumers_closed() == closed:
+            self.assertLess(time.monotonic(), deadline)
+            await asyncio.sleep(0.02)
 
         def read_to_the_end():
             raw.socket.settimeout(2 * WAIT_S)
@@ -200,7 +208,9 @@ class Heartbeat(Case):
 @with_shards(1, 2)
 class SlowHeartbeat(Stuck):
     # A close frame would wait behind megabytes; after its short timeout the room hears of the close.
-    settings = ("--heartbeat", "200ms", "--out-queue-bytes", "64MiB", "--close-timeout", "100ms")
+    # The interval leaves those who are to stay time to answer, also where they share a processor with the other tests.
+    settings = ("--heartbeat", f"{int(800 * support.SLOWNESS)}ms", "--out-queue-bytes", "64MiB",
+                "--close-timeout", "100ms")
 
     def read_slowly(self, raw, seconds):
         """Bytes read in a steady trickle, every ping answered."""
@@ -217,7 +227,7 @@ class SlowHeartbeat(Stuck):
     async def test_who_reads_slowly_but_steadily_is_not_taken_for_dead(self):
         ann, bob = await self.members("ann", "bob")
         raw = await self.stuck("slow")
-        reading = asyncio.create_task(in_thread(self.read_slowly, raw, 3 + 2 * support.SLOWNESS))
+        reading = asyncio.create_task(in_thread(self.read_slowly, raw, 2 + 4 * support.SLOWNESS))
         await self.flood(ann, bob)
         self.assertGreater(await reading, 10 * SIZE)
         await bob.silent("user_left", user_id=self.user("slow"))

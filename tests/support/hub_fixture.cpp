@@ -227,10 +227,11 @@ std::vector<std::string> Client::heard(std::string_view prefix) {
 HubFixture::HubFixture(HubOptions options)
     : pool(options.shards, options.mailbox_max, clock),
       manager(pool, options.limits,
-              [this, &options](runtime::Shard&, broker::BrokerSink& sink) -> std::unique_ptr<broker::Broker> {
-                auto memory = std::make_unique<broker::MemoryBroker>(clock, options.broker, sink);
-                if (options.faults == nullptr) return memory;
-                return std::make_unique<FaultyBroker>(std::move(memory), *options.faults);
+              [this, &options](runtime::Shard&, broker::BrokerSink& sink, broker::PresenceSink&) {
+                std::unique_ptr<broker::Broker> made =
+                    std::make_unique<broker::MemoryBroker>(clock, options.broker, sink);
+                if (options.faults != nullptr) made = std::make_unique<FaultyBroker>(std::move(made), *options.faults);
+                return std::make_unique<broker::LocalBackend>(std::move(made));
               }),
       by_shard_(options.shards) {}
 

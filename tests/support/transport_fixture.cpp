@@ -25,10 +25,10 @@ constexpr int kSettleRounds = 16;
 TransportFixture::TransportFixture(const TransportFixtureOptions& options)
     : pool(options.shards, 65536, clock),
       manager(pool, options.limits,
-              [this, &options](runtime::Shard&, broker::BrokerSink& sink) {
+              [this, &options](runtime::Shard&, broker::BrokerSink& sink, broker::PresenceSink&) {
                 auto made = std::make_unique<broker::MemoryBroker>(clock, options.broker, sink);
                 brokers.push_back(made.get());
-                return made;
+                return std::make_unique<broker::LocalBackend>(std::move(made));
               }),
       context{manager, options.transport} {
   transport::add_websocket_routes(context.router, false);

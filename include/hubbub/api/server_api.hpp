@@ -115,24 +115,10 @@ class ServerApi {
 
 /// `"error":{..}`, a part of a larger answer.
 void append_error(std::string& out, protocol::ErrorCode code, std::string_view message = {});
+/// Answers that the broker failed.
+void send_unavailable(const Reply& reply);
 /// `{"sessions":n}`, or that the broker failed.
 void send_sessions(const Reply& reply, const base::Result<std::size_t>& count);
-
-/// One page of what each shard gave a page of.
-template <class T>
-hub::IdPage<T> merge(std::vector<hub::IdPage<T>> pages, std::size_t limit) {
-  hub::IdPage<T> merged;
-  for (hub::IdPage<T>& page : pages) {
-    merged.more = merged.more || page.more;
-    std::move(page.items.begin(), page.items.end(), std::back_inserter(merged.items));
-  }
-  std::sort(merged.items.begin(), merged.items.end(), [](const T& a, const T& b) { return a.id.view() < b.id.view(); });
-  if (merged.items.size() > limit) {
-    merged.items.resize(limit);
-    merged.more = true;
-  }
-  return merged;
-}
 
 /// `after` of the page that follows; null: there is none.
 template <class T>

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "hubbub/app/health_check.hpp"
 #include "hubbub/app/settings.hpp"
 #include "hubbub/app/settings_table.hpp"
 
@@ -19,6 +20,11 @@ struct Run {
   std::vector<std::string> warnings;  ///< for the log, once there is one
 };
 
+/// Ask a running node how it is.
+struct HealthCheck {
+  HealthTarget target;
+};
+
 /// Print and leave: text to standard output if the code is 0, else to standard error; the warnings always to the
 /// latter.
 struct Exit {
@@ -29,7 +35,7 @@ struct Exit {
 
 /// Everything that the command line, the environment and the configuration file ask for. Reads the file; does nothing
 /// else.
-std::variant<Run, Exit> parse(int argc, const char* const* argv, const Environment& environment);
+std::variant<Run, HealthCheck, Exit> parse(int argc, const char* const* argv, const Environment& environment);
 
 /// The settings of a configuration file laid over `settings`; `origins` (one a row) get `file FILE:LINE`.
 Problem load_file(const std::string& path, std::span<const SettingRow> table, Settings& settings,

@@ -71,6 +71,17 @@ struct Settings {
   Millis dedupe_window{300'000};
   std::size_t dedupe_max = 1000;  // of one stream
 
+  // Redis
+  std::vector<std::string> redis_url;  // none: redis://127.0.0.1:6379
+  std::string redis_tls_ca;
+  std::string redis_tls_cert;
+  std::string redis_tls_key;
+  Millis redis_connect_timeout{2'000};
+  Millis redis_wait{5'000};
+  std::size_t redis_queue_bytes = 64U * 1024U * 1024U;
+  Millis node_lease{60'000};
+  Millis last_seen_age{30LL * 24 * 3'600'000};
+
   // Runtime
   std::size_t mailbox_max = 65'536;
 

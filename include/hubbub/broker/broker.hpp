@@ -44,6 +44,8 @@ struct Publication {
   /// False: carried to who is subscribed now, and kept nowhere: its event has seq 0 and id_ms 0, and dedupe_key is not
   /// looked at.
   bool keep = true;
+  /// Which delivery report waits for the user's `received`, on whatever node; 0: none. Carried; the hub's own number.
+  std::uint64_t report = 0;
 };
 
 /// An event as the stream keeps it. `id_ms`-`seq` is its public id; id_ms never decreases along a stream.

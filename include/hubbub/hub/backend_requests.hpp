@@ -19,6 +19,8 @@ namespace hubbub::hub {
 
 enum class Status : std::uint8_t { kOffline, kAway, kBusy, kOnline };  // ascending: a user is their best session
 std::string_view status_name(Status status);
+/// Of what another node says.
+Status status_of(std::uint64_t number);
 
 // ------------------------------------------------------------------------------------------------------------ publish
 
@@ -133,6 +135,18 @@ struct PresenceInfo {
 struct SessionInfo {
   SessionId id = 0;
   Status status = Status::kOffline;
+};
+
+/// A session on any node, as clients name it.
+struct NamedSession {
+  std::string id{};
+  Status status = Status::kOffline;
+};
+
+/// What became of commands for a session on another node.
+struct CallAnswer {
+  std::optional<protocol::ErrorCode> error{};
+  std::vector<std::string> answers{};
 };
 
 }  // namespace hubbub::hub

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "hubbub/broker/broker.hpp"
+#include "hubbub/broker/backend.hpp"
 #include "hubbub/hub/backend_requests.hpp"
 #include "hubbub/hub/counters.hpp"
 #include "hubbub/hub/limits.hpp"
@@ -26,11 +26,12 @@ class SessionShard;
 /// order. The two talk by mailbox only, also on the same shard, so one path serves any number of shards.
 class ConnectionManager {
  public:
-  /// Makes one shard's broker, to tell its events to `sink`.
-  using BrokerFactory = std::function<std::unique_ptr<broker::Broker>(runtime::Shard&, broker::BrokerSink& sink)>;
+  /// Makes one shard's backend, to tell its events to the sinks.
+  using BackendFactory =
+      std::function<std::unique_ptr<broker::Backend>(runtime::Shard&, broker::BrokerSink&, broker::PresenceSink&)>;
 
   /// Before the pool starts.
-  ConnectionManager(runtime::ShardPool& shards, Limits limits, const BrokerFactory& make_broker);
+  ConnectionManager(runtime::ShardPool& shards, Limits limits, const BackendFactory& make_backend);
   ~ConnectionManager();
 
   const Limits& limits() const { return limits_; }
@@ -41,8 +42,13 @@ class ConnectionManager {
   const Counters& counters(unsigned shard) const;
   std::uint64_t session_count() const;
 
-  /// From here on ending sessions are not told to rooms and watchers: all of them are ending. [any thread]
-  void begin_stop() { stopping_.store(true, std::memory_order_relaxed); }
+  /// From here on ending sessions are not told to rooms and watchers: all of them are ending. Delivery reports that
+  /// wait are answered with what is known. [any thread]
+  void begin_stop();
+  /// Whether the broker does its work. [any thread]
+  bool is_ready() const;
+  /// Tells the other nodes that this one goes. `done` on shard 0. [any thread]
+  void leave(base::InlineFunction<void()> done);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
   /// Runs `task(HomeShard&)` on the home shard of `id`. [any thread]
@@ -70,6 +76,8 @@ class ConnectionManager {
   }
 
   // What backends ask, by way of the API. `from` is the asking shard, and `done` runs there, once.
+
+  // With other nodes it is about all of them.
 
   /// Publishes each, in their order where it is the same stream; one mailbox task a home shard. [shard `from`]
   void publish(unsigned from, std::vector<BackendPublish> items, PublishDone done);
@@ -121,6 +129,38 @@ class ConnectionManager {
       });
     }
   }
+  template <class T>
+  using Answered = base::InlineFunction<void(base::Result<T>), 64>;
+  /// Rooms with members, in order of their ids. [shard `from`]
+  void rooms(unsigned from, std::string prefix, PageRequest page, Answered<IdPage<RoomInfo>> done);
+  /// Nothing when the room has no member and its stream keeps nothing. [shard `from`]
+  void room(unsigned from, const base::SharedString& id, Answered<std::optional<RoomInfo>> done);
+  void members(unsigned from, const base::SharedString& room, PageRequest page, Answered<RoomMembers> done);
+  void typing_users(unsigned from, const base::SharedString& room, Answered<std::vector<base::SharedString>> done);
+  void users(unsigned from, PageRequest page, Answered<IdPage<UserInfo>> done);
+  void user_totals(unsigned from, Answered<UserTotals> done);
+  /// In the order of `users`.
+  void presence(unsigned from, std::vector<base::SharedString> users, Answered<std::vector<PresenceInfo>> done);
+  void sessions_of(unsigned from, const base::SharedString& user, Answered<std::vector<NamedSession>> done);
+
+  // Sessions of other nodes.
+
+  /// Of this node; 0 without others. [any thread]
+  broker::NodeTag node() const { return node_; }
+  /// How clients name a session of this node: 16 hex digits, and 8 of its node before them where there are several.
+  std::string session_text(SessionId id) const;
+  struct SessionName {
+    broker::NodeTag node = 0;
+    SessionId id = 0;
+  };
+  static std::optional<SessionName> parse_session_text(std::string_view text);
+  /// Commands for a session of another node. [shard `from`]
+  void call_elsewhere(unsigned from, const SessionName& session, std::string_view key,
+                      const std::vector<std::string_view>& texts, base::InlineFunction<void(CallAnswer), 64> done);
+  /// A session of the user, on whatever other node, has been taken over here: it is to go, without being missed.
+  /// [shard `from`]
+  void retire_elsewhere(unsigned from, const base::SharedString& user, SessionId session, std::uint64_t key_tag);
+
   /// Delivery reports that wait, on all shards: while there are none, nobody need hear of a `received`.
   std::atomic<std::size_t>& reports_waiting() { return reports_waiting_; }
 
@@ -146,6 +186,11 @@ class ConnectionManager {
   std::atomic<bool> stopping_{false};
   std::atomic<std::size_t> reports_waiting_{0};
   std::atomic<std::uint64_t> broadcasts_{0};
+  broker::NodeTag node_ = 0;
+
+  void answer_node(std::string_view question, broker::NodeBus::Answer answer);
+  Tally::Done add_other_nodes(unsigned from, std::string question, Tally::Done done);
+  void broadcast_here(unsigned from, std::string json, Tally::Done done);
 };
 
 }  // namespace hubbub::hub

@@ -36,6 +36,9 @@ class DeliveryReports {
 
   void received(const base::SharedString& user, std::uint64_t seq);
 
+  /// The server stops: nobody waits any more, and whoever comes is answered at once.
+  void stop();
+
  private:
   struct User {
     std::vector<std::unique_ptr<Waiter>> waiters;
@@ -46,6 +49,7 @@ class DeliveryReports {
   runtime::Shard& shard_;
   std::atomic<std::size_t>& waiting_;
   const std::size_t max_;
+  bool stopped_ = false;
   boost::unordered_flat_map<base::SharedString, User, base::SharedStringHash, base::SharedStringEqual> users_;
 };
 

@@ -30,6 +30,7 @@ enum class Lane : std::uint8_t {
 struct Event {
   std::string json;
   std::string conflate_key;  ///< ephemeral events of the same key replace each other under pressure; empty: dropped
+  std::uint64_t epoch = 0;   ///< of its stream
   std::uint64_t seq = 0;     ///< of its stream; 0 when it is not kept
   std::uint64_t exclude_session = 0;
   base::SharedString exclude_user;

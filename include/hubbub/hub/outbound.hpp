@@ -19,8 +19,13 @@ class Outbound {
   virtual void cut(const runtime::Batch* batch) = 0;
   /// Queues one event for this session alone.
   virtual void send(std::string_view json) = 0;
+  /// The same, for what need not be kept lest it gets lost: the session is sent it anew when it goes back to an earlier
+  /// cursor, or it is ephemeral.
+  virtual void send_recoverable(std::string_view json) { send(json); }
   /// Drops what was not begun, says `code` and closes.
   virtual void close(protocol::CloseCode code) = 0;
+  /// Its client has gone on with another session: it may go soon, but not before that one has taken its place.
+  virtual void retire() { close(protocol::CloseCode::kReplaced); }
   /// Takes no more from the client until it is told to go on: its session has enough to answer. May be ignored where
   /// commands do not come by the connection that is written to.
   virtual void hold_input(bool on) = 0;

@@ -36,7 +36,9 @@ struct AttachRequest {
   std::optional<std::uint64_t> since{};  ///< kRoom, kInbox: recover what follows
   std::string epoch{};                   ///< of `since`; empty: not said
   std::string cursor{};                  ///< kInbox: where the session goes on from; `connected` says it again
-  bool lingers = false;                  ///< kInbox: the session outlives its connection, so its cursor names it
+  std::size_t member_count = 0;          ///< kRoom: on all nodes, with some of their names, once asked
+  std::vector<std::string> member_names{};
+  bool lingers = false;  ///< kInbox: the session outlives its connection, so its cursor names it
 };
 
 struct Attached {
@@ -83,6 +85,7 @@ struct RefillRequest {
   TopicKind kind = TopicKind::kRoom;
   base::SharedString topic;
   std::uint64_t after_seq = 0;
+  std::uint64_t epoch = 0;  ///< of after_seq
   std::size_t max_bytes = 0;
 };
 
@@ -91,6 +94,7 @@ struct Refilled {
   TopicKind kind = TopicKind::kRoom;
   base::SharedString topic;
   std::uint64_t after_seq = 0;
+  std::uint64_t asked_epoch = 0;
   bool failed = false;
   broker::Page page{};
 };
@@ -100,6 +104,7 @@ struct Gather {
   Asker asker;
   std::size_t waiting = 0;
   std::size_t count = 0;
+  bool failed = false;  ///< of some it could not be asked
 };
 
 }  // namespace hubbub::hub

@@ -83,8 +83,9 @@ class Session {
   /// A connection is there (again): what was missed follows, then what is new. With a cursor it goes on from there,
   /// for what was sent last may not have arrived; without, from where it was suspended. `announce`: `connected` first.
   void resume(const protocol::Cursor* cursor, bool announce);
-  /// How far the session has been sent its streams. `key_tag` 0: the cursor does not name the session.
-  void append_cursor(std::string& out, std::uint64_t key_tag);
+  /// How far the session has been sent its streams. `key_tag` 0: the cursor does not name the session. `answer` goes
+  /// into the cursor as it is.
+  void append_cursor(std::string& out, std::uint64_t key_tag, std::uint64_t answer = 0);
   /// `connected` has been sent.
   bool is_attached() const { return attached_; }
   /// Nothing is on its way that was asked for on the session's behalf.
@@ -101,13 +102,14 @@ class Session {
   std::unique_ptr<Pressure> pressure_;
   base::TokenBucket frames_;
   base::TokenBucket bytes_;
-  std::uint32_t watches_ = 0;
+  std::uint32_t watches_ : 24 = 0;  // max_watches_per_session is a million at most
+  std::uint32_t heavy_ : 8 = 0;     // commands under way whose answers are large: a handful
   Framing framing_;
-  std::uint32_t heavy_ = 0;     // commands under way whose answers are large
-  bool holds_ = false;          // commands wait for their turn
-  bool closing_ = false;        // its transport has been told to close
-  bool awaits_refill_ = false;  // in its shard's list
-  bool attached_ = false;       // its user's home shard knows of it, and `connected` has been sent
+  bool holds_ = false;              // commands wait for their turn
+  bool closing_ : 1 = false;        // its transport has been told to close
+  bool awaits_refill_ : 1 = false;  // in its shard's list
+  bool attached_ : 1 = false;       // its user's home shard knows of it, and `connected` has been sent
 };
+static_assert(sizeof(Session) <= 88, "the next larger heap block, for each session");
 
 }  // namespace hubbub::hub

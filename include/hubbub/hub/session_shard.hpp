@@ -66,12 +66,14 @@ class SessionShard {
   void signalled(SessionId session, std::string_view json);
   void refilled(const Refilled& answer);
   /// A part of an answer that several home shards give; the last makes the ack.
-  void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count);
+  void gathered(const std::shared_ptr<Gather>& gather, std::string_view json_events, std::size_t count, bool failed);
 
   // For backends; each gives the number of sessions that it was carried out on.
   std::size_t carry_out(const SessionOrder& order, const std::vector<SessionId>& sessions);
   /// Everybody leaves: the room is deleted.
   std::size_t remove_all(const base::SharedString& room);
+  /// Its client has gone on elsewhere.
+  void retire(SessionId id);
   /// Sends an event to all sessions.
   std::size_t broadcast(const EventRef& event);
 
@@ -117,7 +119,7 @@ class SessionShard {
   void suspend(Session& session);
   void resume(Session& session, const protocol::Cursor* cursor, bool announce);
   void rewind(Session& session, Membership& membership, const protocol::Cursor& cursor);
-  void append_cursor(const Session& session, std::uint64_t key_tag, std::string& out);
+  void append_cursor(const Session& session, std::uint64_t key_tag, std::string& out, std::uint64_t answer = 0);
   void take_attached(Session& session, const Attached& answer);
   void join_resumed(Session& session, const Resume& resume);
   bool join(Session& session, std::string_view room, Asker asker, std::optional<std::uint64_t> since,
@@ -144,8 +146,9 @@ class SessionShard {
   OpenBatches& open_batches(Topic& topic, Lane lane);
   void seal(Topic& topic);
   void seal_all();
+  void begin_epoch(Topic& topic, std::uint64_t epoch);
   void deliver_one_by_one(Topic& topic, const Event& event, const EventRef& ref);
-  void send(Session& session, std::string_view json);
+  void send(Session& session, std::string_view json, bool recoverable = false);
   /// `topic` null: a broadcast to all.
   void conflate(Session& session, const Topic* topic, const EventRef& event);
   static bool is_excluded(const Session& session, const base::SharedString& user) {

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <array>
-#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "hubbub/base/compact_vector.hpp"
 #include "hubbub/base/shared_string.hpp"
 #include "hubbub/hub/event.hpp"
 #include "hubbub/runtime/batch.hpp"
@@ -43,11 +43,12 @@ struct Topic {
   std::uint64_t last_seq = 0;         ///< newest event of which this shard knows; live members have all up to it
   std::unique_ptr<OpenBatches> open;  ///< only between the first event of a turn and its flush
   /// [0, live) are sent events; the rest read from the stream first. Nearly every inbox and watch has one member.
-  boost::container::small_vector<Member, 1> members;
+  base::CompactVector<Member> members;
   std::uint32_t live = 0;
   std::uint32_t memberships : 29 = 0;  ///< of any state; the topic goes with the last
   TopicKind kind : 2;
   bool listed : 1 = false;  ///< in its shard's list of topics with open batches
 };
+static_assert(sizeof(Topic) <= 72, "the next larger heap block; each user has one, and each room");
 
 }  // namespace hubbub::hub

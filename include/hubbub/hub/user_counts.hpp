@@ -53,8 +53,8 @@ class UserCounts {
     boost::unordered_flat_map<base::SharedString, std::uint32_t, base::SharedStringHash, base::SharedStringEqual> index;
   };
   base::SharedString first_;
-  std::uint32_t first_count_ = 0;
   std::unique_ptr<Many> many_;
+  std::uint32_t first_count_ = 0;  // last: the padding behind it is the room's
 };
 
 }  // namespace hubbub::hub

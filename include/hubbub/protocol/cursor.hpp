@@ -22,7 +22,8 @@ struct CursorEntry {
 struct Cursor {
   uint64_t session = 0;  ///< the session to take over if it still lives; 0: none
   uint64_t key_tag = 0;  ///< first half of that session's key
-  std::vector<CursorEntry> entries;
+  std::vector<CursorEntry> entries{};
+  uint64_t answer = 0;  ///< of a poll: the number of the session's newest answer with something for it alone; 0: none
 
   [[nodiscard]] const CursorEntry* find(std::string_view room_id) const;
 };
@@ -41,7 +42,7 @@ inline constexpr size_t kCursorEntriesMax = 4096;
 class CursorWriter {
  public:
   /// `scratch` is cleared; it must live until finish().
-  CursorWriter(std::string& scratch, uint64_t session, uint64_t key_tag);
+  CursorWriter(std::string& scratch, uint64_t session, uint64_t key_tag, uint64_t answer = 0);
   void add(std::string_view room_id, uint64_t epoch, uint64_t seq);
   /// Appends the text: letters, digits, `-` and `_` only.
   void finish(std::string& out, std::string_view user_id);

@@ -137,6 +137,7 @@ inline constexpr std::array kCloses = {
               "a backend asked for it"},
 };
 
+inline constexpr size_t kErrorCount = kErrors.size();
 [[nodiscard]] constexpr const ErrorInfo& error_info(ErrorCode code) { return kErrors[static_cast<size_t>(code)]; }
 
 /// `code` must be one of the enumerators.

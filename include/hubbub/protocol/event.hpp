@@ -89,6 +89,7 @@ struct GapEvent {
   std::string_view room_id = {};  ///< empty: the user's own inbox
   uint64_t from_seq = 0;
   uint64_t to_seq = 0;
+  std::string_view epoch = {};  ///< the stream has lost its past: from here on `seq` counts anew, in this epoch
 };
 void append_event(std::string& out, const GapEvent& event);
 

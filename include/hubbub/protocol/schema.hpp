@@ -386,6 +386,9 @@ inline constexpr std::array kGap = {
     kRoomOrInbox,
     FieldSpec{"from_seq", FieldType::kUint, kRequired, "the first event missed"},
     FieldSpec{"to_seq", FieldType::kUint, kRequired, "the last event missed"},
+    FieldSpec{
+        "epoch", FieldType::kText, kOptional,
+        "the stream lost its past: from here on `seq` counts from 1 in this epoch, and what was missed is unknown"},
 };
 inline constexpr std::array kRoomUser = {kUser, kRoom};
 inline constexpr std::array kMembers = {kRoom, kCount};

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "hubbub/base/timing_wheel.hpp"
 #include "hubbub/hub/outbound.hpp"
@@ -45,20 +47,22 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   void append_cursor_block(std::string& out);
 
   // Polling
-  /// Answers `connection` as soon as there is something, or after `timeout_ms`; an older poll is answered at once.
+  /// Answers `connection` as soon as there is something, or after `timeout_ms`; an older poll is answered at once. With
+  /// a cursor that does not know of the last answer, what that had for this session alone is given again.
   void poll(HttpConnection& connection, std::int64_t timeout_ms, const protocol::Cursor* cursor, bool resumed);
   void on_connection_gone() override;
   /// A client that goes on by cursor has this session for itself.
   void forget_plain();
 
   /// Another session of the same client has taken its place: it may go soon, with its joins counted until then.
-  void retire();
+  void retire() override;
   void on_stop();
 
   // hub::Outbound
   void deliver(const runtime::BatchRef& batch, std::uint32_t begin) override;
   void cut(const runtime::Batch* batch) override;
   void send(std::string_view json) override;
+  void send_recoverable(std::string_view json) override;
   void close(protocol::CloseCode code) override;
   void hold_input(bool) override {}  // commands come by requests of their own
   std::size_t queued_bytes() const override;
@@ -72,6 +76,7 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   void end();
   void mark_dirty();
   void answer_poll();
+  void take_cursor(const protocol::Cursor* cursor);
   /// The waiting connection, which waits no more.
   HttpConnection* take_poller();
   void arm_after(std::int64_t ms) { transport_.shard().wheel().arm(*this, transport_.shard().now_ms() + ms); }
@@ -81,7 +86,16 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   SseConnection* stream_ = nullptr;
   HttpConnection* poller_ = nullptr;
   runtime::OutQueue queue_;  // kPoll: for the next answer; kSse: what came while there was no connection
+  /// What was for this session alone, in the poll's framing, until a cursor shows that it has arrived. At most
+  /// kUnsureMaxBytes; null for who is quiet.
+  struct Unsure {
+    std::string given;                                        // in answers that may be lost
+    std::vector<std::pair<std::uint32_t, std::size_t>> ends;  // of each answer's part of it: its number, where it ends
+    std::string fresh;                                        // in queue_
+  };
+  std::unique_ptr<Unsure> unsure_;
   std::uint64_t key_tag_;
+  std::uint32_t answers_ = 0;      // with something for this session alone, to polls with a cursor
   std::uint32_t cursor_told_ = 0;  // hash of the last cursor block's
   hub::Framing framing_;
   bool plain_;
@@ -89,6 +103,8 @@ class HttpSession final : public hub::Outbound, public runtime::Flushable, publi
   bool cursor_due_ = false;
   bool poll_due_ = false;  // answer even if there is nothing
   bool ending_ = false;
+  bool by_cursor_ = false;  // the poll that waits
+  bool again_ = false;      // its answer begins with unsure_->given
 };
 
 /// The routes `/events/{user_id}`, `/poll/{user_id}` and `/sessions/{session_id}/commands`.

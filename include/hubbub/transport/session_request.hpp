@@ -27,10 +27,13 @@ std::optional<SessionRequest> parse_session_request(HttpConnection& connection, 
 /// True when no more sessions are taken, or none any more; it has been answered then.
 bool refuse_new_session(HttpConnection& connection);
 
-/// 16 hex digits.
-std::optional<hub::SessionId> parse_session_id(std::string_view text);
+/// Nothing unless it names a session of this node.
+std::optional<hub::SessionId> parse_session_id(const hub::ConnectionManager& manager, std::string_view text);
 
-/// Whether the request has the session's key, as `X-Session-Key` or `?session_key=`.
+/// `X-Session-Key` or `?session_key=`.
+std::string presented_session_key(const HttpRequest& request);
+
+/// Whether the request has the session's key.
 bool presents_key(const hub::ConnectionManager& manager, hub::SessionId id, const HttpRequest& request);
 
 }  // namespace hubbub::transport

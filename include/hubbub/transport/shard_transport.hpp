@@ -136,9 +136,9 @@ class TransportConnection : public runtime::Channel {
   virtual void on_stop() = 0;
 
  private:
+  std::uint32_t index_;  // first: it fits into Channel's padding
   ShardTransport& transport_;
   std::uint64_t address_hash_;  // 0: not counted
-  std::uint32_t index_;
 };
 
 }  // namespace hubbub::transport

@@ -59,6 +59,7 @@ class WebSocketConnection final : public TransportConnection, public hub::Outbou
   bool reading_paused_ = false;  // too much is queued
   bool input_held_ = false;      // the session has enough to answer
 };
+static_assert(sizeof(WebSocketConnection) <= 152, "the next larger heap block, for each session");
 
 /// The routes `/ws/{user_id}` and `/ws?user_id=`; with `echo` also `/echo`.
 void add_websocket_routes(Router& router, bool echo);

@@ -76,7 +76,7 @@ TEST(SettingsTable, ValuesOfTheWrongTypeAreRefusedWithWhatIsWanted) {
   EXPECT_EQ(set("compression", {"yes"}, settings), "'yes' is not true or false");
   EXPECT_EQ(set("log_format", {"xml"}, settings), "'xml' is not text or json");
   EXPECT_EQ(set("log_level", {"loud"}, settings), "'loud' is not trace, debug, info, warn, error or off");
-  EXPECT_EQ(set("broker", {"mem"}, settings), "'mem' is not memory");
+  EXPECT_EQ(set("broker", {"mem"}, settings), "'mem' is not memory or redis");
   EXPECT_EQ(set("server_id", {"a b"}, settings), "'a b' is not up to 64 letters, digits, '.', '_' and '-'");
   EXPECT_EQ(set("log_file", {"a\nb"}, settings), "control characters are not allowed");
   EXPECT_EQ(set("listen", {}, settings), "needs at least one value");

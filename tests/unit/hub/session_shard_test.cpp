@@ -735,8 +735,9 @@ TEST(SessionShard, AsksForFewPagesAtATimeWhenAllAreBehind) {
 TEST(SessionShard, WakesUpToSettleADebt) {
   const base::ManualClock clock;
   runtime::ShardPool pool(1, 16, clock);
-  ConnectionManager manager(pool, Limits{}, [&](runtime::Shard&, broker::BrokerSink& sink) {
-    return std::make_unique<broker::MemoryBroker>(clock, broker::MemoryBrokerLimits{}, sink);
+  ConnectionManager manager(pool, Limits{}, [&](runtime::Shard&, broker::BrokerSink& sink, broker::PresenceSink&) {
+    return std::make_unique<broker::LocalBackend>(
+        std::make_unique<broker::MemoryBroker>(clock, broker::MemoryBrokerLimits{}, sink));
   });
   pool.start();
   using Time = std::chrono::steady_clock;

@@ -11,7 +11,7 @@ namespace {
 
 std::string write(const Cursor& cursor, std::string_view user) {
   std::string scratch, out;
-  CursorWriter writer(scratch, cursor.session, cursor.key_tag);
+  CursorWriter writer(scratch, cursor.session, cursor.key_tag, cursor.answer);
   for (const CursorEntry& entry : cursor.entries) writer.add(entry.room_id, entry.epoch, entry.seq);
   writer.finish(out, user);
   return out;
@@ -39,6 +39,18 @@ TEST(Cursor, SaysWhatWasWritten) {
     EXPECT_EQ(found->seq, entry.seq);
   }
   EXPECT_EQ(cursor.find("other"), nullptr);
+}
+
+TEST(Cursor, SaysWhichAnswerOfAPollItIsFrom) {
+  for (const std::uint64_t session : {std::uint64_t{0}, kSample.session}) {
+    for (const std::uint64_t answer : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{300}, UINT64_MAX}) {
+      const auto parsed = parse_cursor(write({session, session, {{"tea", 3, 300}}, answer}, "ann"), "ann");
+      ASSERT_TRUE(std::holds_alternative<Cursor>(parsed));
+      EXPECT_EQ(std::get<Cursor>(parsed).session, session);
+      EXPECT_EQ(std::get<Cursor>(parsed).answer, answer);
+      EXPECT_EQ(std::get<Cursor>(parsed).entries.size(), 1U);
+    }
+  }
 }
 
 // The document's example: who builds a cursor by docs/protocol.md gets these bytes.

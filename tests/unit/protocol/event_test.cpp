@@ -218,7 +218,9 @@ std::multimap<EventType, std::string> samples() {
       append_ephemeral_event(text, event_name(type), body);
       add(type, text);
     }
-    add(EventType::kGap, encode(GapEvent{.room_id = full ? "r" : "", .from_seq = 1, .to_seq = 2}));
+    add(EventType::kGap,
+        encode(
+            GapEvent{.room_id = full ? "r" : "", .from_seq = 1, .to_seq = 2, .epoch = full ? "1770a13682ec9466" : ""}));
   }
   std::string notification;
   append_stored_event(notification, event_name(EventType::kNotification), 1, 2, "");
