@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <string>
@@ -108,7 +109,8 @@ TEST(RedisClientFaults, TheQueueHasABound) {
   for (int i = 0; i < 40; ++i) answers.push_back(client.send("r", {"SET", "key", std::string(70, 'x')}));
   EXPECT_FALSE(answers.back()->done);
   EXPECT_LE(client.client().usage().queued_bytes, 1'000U);
-  ASSERT_TRUE(client.run_until([&] { return answers.front()->done && answers.back()->done; }));
+  ASSERT_TRUE(client.run_until(
+      [&] { return std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer->done; }); }));
   EXPECT_EQ(answers.front()->error, RedisError::kUnavailable);
   EXPECT_EQ(answers.back()->error, RedisError::kOverloaded);
   EXPECT_EQ(client.client().usage().queued_bytes, 0U);
