@@ -15,8 +15,8 @@ foreach(path IN LISTS python_tests)
 endforeach()
 # It fills sockets and measures time: alone.
 set_tests_properties(integration.python.pressure PROPERTIES RUN_SERIAL TRUE)
-# Several processes each, and leases that run out: not slowed down by sanitizers as well, for now.
-set_tests_properties(integration.python.nodes integration.python.proxies PROPERTIES LABELS "integration;long")
+# It judges the proxies and their configuration more than our code: not under sanitizers as well.
+set_tests_properties(integration.python.proxies PROPERTIES LABELS "integration;long")
 
 file(GLOB node_tests CONFIGURE_DEPENDS ${HUBBUB_INTEGRATION}/*.test.mjs)
 foreach(path IN LISTS node_tests)
