@@ -28,6 +28,12 @@ std::uint64_t random_u64() {
   return value;
 }
 
+std::uint64_t random_nonzero_u64() {
+  std::uint64_t value = 0;
+  while (value == 0) value = random_u64();
+  return value;
+}
+
 std::string to_hex(std::span<const unsigned char> bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;

@@ -21,12 +21,6 @@ std::size_t heap_bytes(const std::string& text) noexcept {
   return text.capacity() <= kInlineChars ? 0 : text.capacity() + 1 + kBlockBytes;
 }
 
-std::uint64_t random_epoch() {
-  std::uint64_t epoch = 0;
-  while (epoch == 0) epoch = base::random_u64();
-  return epoch;
-}
-
 }  // namespace
 
 std::size_t MemoryBroker::DedupeHash::operator()(const DedupeRef& ref) const noexcept {
@@ -40,7 +34,7 @@ MemoryBroker::MemoryBroker(const base::Clock& clock, const MemoryBrokerLimits& l
       sink_(sink),
       events_by_rule_(rules_.size()) {
   assert(rules_.size() <= kRetentionRulesMax + 1);
-  for (std::uint64_t& epoch : fresh_epochs_) epoch = random_epoch();
+  for (std::uint64_t& epoch : fresh_epochs_) epoch = base::random_nonzero_u64();
 }
 
 MemoryBroker::~MemoryBroker() {
@@ -221,7 +215,7 @@ void MemoryBroker::erase(const StreamKey& key, EraseDone done) {
       entry = nullptr;
     }
   }
-  fresh = random_epoch();
+  fresh = base::random_nonzero_u64();
   if (entry != nullptr) entry->epoch = fresh;
   done(Position{fresh, 0});
 }
@@ -420,7 +414,7 @@ void MemoryBroker::update_idle(Stream& stream, std::int64_t now_ms) {
 
 void MemoryBroker::drop(Stream& stream) {
   idle_.erase(idle_.iterator_to(stream));
-  fresh_epoch(stream.key) = random_epoch();
+  fresh_epoch(stream.key) = base::random_nonzero_u64();
   bytes_ -= stream_cost(stream.key);
   --usage_.streams;
   ++usage_.dropped_streams;

@@ -30,12 +30,6 @@ std::uint64_t parse_hex(std::string_view text) {
   return value;
 }
 
-std::uint64_t fresh_epoch() {
-  std::uint64_t epoch = 0;
-  while (epoch == 0) epoch = base::random_u64();
-  return epoch;
-}
-
 }  // namespace
 
 std::string channel_of(const StreamKey& key) {
@@ -87,7 +81,7 @@ std::int64_t RedisBroker::head_ttl_ms(const RetentionLimits& limits) const {
 std::uint64_t RedisBroker::epoch_if_none(const StreamKey& key) {
   const Subscription* subscription = find(key);
   const bool fresh = subscription == nullptr || subscription->opening || subscription->last.seq != 0;
-  return fresh ? fresh_epoch() : subscription->last.epoch;
+  return fresh ? base::random_nonzero_u64() : subscription->last.epoch;
 }
 
 // ------------------------------------------------------------------------------------------------------------ publish
@@ -192,7 +186,7 @@ void RedisBroker::subscribe(const StreamKey& key, SubscribeDone done) {
 void RedisBroker::open(const StreamKey& key, std::uint64_t generation, SubscribeDone done) {
   const Names names = names_of(key);
   Command command = Command::eval(scripts().head, 1, 2);
-  command.add(names.head).add(base::to_hex(fresh_epoch())).add(head_ttl_ms(rules_.limits_for(key)));
+  command.add(names.head).add(base::to_hex(base::random_nonzero_u64())).add(head_ttl_ms(rules_.limits_for(key)));
   client_.send(names.channel, std::move(command),
                [this, key, generation, done = std::make_unique<SubscribeDone>(std::move(done))](
                    const base::Result<Reply>& reply) { opened(key, generation, reply, std::move(*done)); });
@@ -389,14 +383,17 @@ void RedisBroker::filled(const StreamKey& key, std::uint64_t generation, const b
   if (!subscription->early.empty()) look_again(*subscription);
 }
 
-void RedisBroker::look_again(const Subscription& subscription) {
-  unsettled_.emplace_back(subscription.key, subscription.generation);
+void RedisBroker::look_again(Subscription& subscription) {
+  if (!std::exchange(subscription.listed, true)) {
+    unsettled_.emplace_back(subscription.key, subscription.generation);
+  }
 }
 
 void RedisBroker::sweep() {
   for (const auto& [key, generation] : std::exchange(unsettled_, {})) {
     Subscription* subscription = find(key, generation);
     if (subscription == nullptr) continue;
+    subscription->listed = false;
     const bool late = !subscription->completions.empty() &&
                       clock_.steady_ms() - subscription->completions.front().since_ms >= kLateMs;
     if (late || !subscription->early.empty()) fill(*subscription);
@@ -458,7 +455,7 @@ void RedisBroker::erase(const StreamKey& key, EraseDone done) {
       .add(names.stream)
       .add(client_.publish_verb())
       .add(names.channel)
-      .add(base::to_hex(fresh_epoch()))
+      .add(base::to_hex(base::random_nonzero_u64()))
       .add(head_ttl_ms(rules_.limits_for(key)))
       .add(publisher_)
       .add(++counter_);

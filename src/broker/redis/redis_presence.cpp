@@ -13,7 +13,7 @@ namespace hubbub::broker::redis {
 
 namespace {
 
-std::string room_channel(std::string_view room) { return std::string("ws:room:").append(room); }
+std::string room_channel(const base::SharedString& room) { return channel_of({StreamKind::kRoom, room}); }
 std::string key(std::string_view route, std::string_view what, std::string_view name) {
   return Client::key(route, std::string(what).append(1, ':').append(name));
 }
@@ -69,7 +69,7 @@ Command RedisPresence::enter_command(std::string_view channel, std::string_view 
 /// Before the first member is said, so that whoever takes the lease back finds the room.
 void RedisPresence::list_room(const Id& room) {
   Command list(3);
-  list.add("SADD").add(rooms_key(node_.lease())).add(room_channel(room.view()));
+  list.add("SADD").add(rooms_key(node_.lease())).add(room_channel(room));
   client_.send(rooms_route(), std::move(list), [](const base::Result<Reply>&) {});
 }
 
@@ -77,7 +77,7 @@ void RedisPresence::enter(const Id& room, const Id& user, std::size_t names_max,
   auto& users = here_[room];
   if (users.empty()) list_room(room);
   users.insert(user);
-  const std::string channel = room_channel(room.view());
+  const std::string channel = room_channel(room);
   client_.send(channel, enter_command(channel, user.view(), names_max),
                [done = boxed(std::move(done))](const base::Result<Reply>& reply) {
                  if (!reply) return (*done)(reply.error());
@@ -112,12 +112,12 @@ void RedisPresence::leave(const Id& room, const Id& user) {
   if (!here->second.empty()) return;
   here_.erase(here);
   Command list(3);
-  list.add("SREM").add(rooms_key(node_.lease())).add(room_channel(room.view()));
+  list.add("SREM").add(rooms_key(node_.lease())).add(room_channel(room));
   client_.send(rooms_route(), std::move(list), [](const base::Result<Reply>&) {});
 }
 
 void RedisPresence::say_member(const Id& room, const Id& user, bool here) {
-  const std::string channel = room_channel(room.view());
+  const std::string channel = room_channel(room);
   Command command = here ? enter_command(channel, user.view(), 0)
                          : leave_command(client_.publish_verb(), channel, node_.lease(), 0, {user.view()});
   client_.send(channel, std::move(command),
@@ -127,7 +127,7 @@ void RedisPresence::say_member(const Id& room, const Id& user, bool here) {
 }
 
 void RedisPresence::members(const Id& room, std::string_view after, std::size_t limit, MembersDone done) {
-  const std::string channel = room_channel(room.view());
+  const std::string channel = room_channel(room);
   const std::string members = key(channel, "members", channel);
   Command count(2);
   count.add("ZCARD").add(members);
@@ -155,7 +155,7 @@ void RedisPresence::members(const Id& room, std::string_view after, std::size_t 
 }
 
 void RedisPresence::type(const Id& room, const Id& user, bool starts, std::int64_t ttl_ms) {
-  const std::string channel = room_channel(room.view());
+  const std::string channel = room_channel(room);
   Command command = Command::eval(scripts().typing, 1, 6);
   command.add(key(channel, "typing", channel))
       .add(client_.publish_verb())
@@ -168,7 +168,7 @@ void RedisPresence::type(const Id& room, const Id& user, bool starts, std::int64
 }
 
 void RedisPresence::typing(const Id& room, NamesDone done) {
-  const std::string channel = room_channel(room.view());
+  const std::string channel = room_channel(room);
   Command command(4);
   command.add("ZRANGEBYSCORE").add(key(channel, "typing", channel)).add(clock_.unix_ms()).add("+inf");
   client_.send(channel, std::move(command), [done = boxed(std::move(done))](const base::Result<Reply>& reply) {

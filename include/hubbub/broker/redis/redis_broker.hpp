@@ -57,10 +57,15 @@ class RedisBroker final : public Broker {
 
   struct Usage {
     std::size_t subscriptions = 0;
+    std::size_t unsettled = 0;  ///< subscriptions that the next sweep looks at
     std::uint64_t gaps = 0;     ///< times that events were missing and were read from the stream
     std::uint64_t refused = 0;  ///< messages that were not understood
   };
-  const Usage& usage() const { return usage_; }
+  Usage usage() const {
+    Usage usage = usage_;
+    usage.unsettled = unsettled_.size();
+    return usage;
+  }
 
  private:
   struct Event {
@@ -81,6 +86,7 @@ class RedisBroker final : public Broker {
     bool opening = true;             // its position is not known yet
     bool filling = false;            // what is missing is being read
     bool fill_again = false;         // asked for meanwhile
+    bool listed = false;             // in unsettled_
     unsigned erasing = 0;            // erases of our own that are not answered
     std::uint64_t erased_epoch = 0;  // what they were asked to forget
     bool is_going(std::uint64_t epoch) const { return erasing != 0 && epoch == erased_epoch; }
@@ -113,7 +119,7 @@ class RedisBroker final : public Broker {
   void filled(const StreamKey& key, std::uint64_t generation, const base::Result<Page>& page);
   static void adopt(Subscription& subscription, std::uint64_t epoch);
   void fill(Subscription& subscription);
-  void look_again(const Subscription& subscription);
+  void look_again(Subscription& subscription);
 
   Client& client_;
   const base::Clock& clock_;
