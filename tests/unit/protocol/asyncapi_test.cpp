@@ -29,7 +29,7 @@ std::string schema_of(FieldType type) {
     case FieldType::kRoomId:
       return "{type: string, minLength: 1, maxLength: 256}";
     case FieldType::kSessionId:
-      return "{type: string, pattern: '^[0-9a-f]{16}$'}";
+      return "{type: string, pattern: '^([0-9a-f]{8})?[0-9a-f]{16}$'}";
     case FieldType::kMessageId:
       return "{type: string, minLength: 1, maxLength: 128}";
     case FieldType::kText:
