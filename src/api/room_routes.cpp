@@ -1,7 +1,5 @@
 #include "hubbub/api/room_routes.hpp"
 
-#include <algorithm>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>

@@ -94,7 +94,7 @@ Tally::Done ConnectionManager::add_other_nodes(unsigned from, std::string questi
 }
 
 void ConnectionManager::broadcast(unsigned from, std::string json, Tally::Done done) {
-  done = add_other_nodes(from, NodeQuestion::about(NodeAsk::kBroadcast, json), std::move(done));
+  if (node_ != 0) done = add_other_nodes(from, NodeQuestion::about(NodeAsk::kBroadcast, json), std::move(done));
   broadcast_here(from, std::move(json), std::move(done));
 }
 

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
-#include <charconv>
 #include <utility>
 
 #include "hubbub/hub/home_shard.hpp"

@@ -2,7 +2,6 @@
 
 #include <openssl/crypto.h>
 
-#include <charconv>
 #include <utility>
 #include <variant>
 

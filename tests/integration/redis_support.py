@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from support import SLOWNESS, WAIT_S, Client, Server
+from support import SLOWNESS, WAIT_S, Server
 
 
 def free_port():
@@ -117,10 +117,6 @@ def node(redis, *args, **options):
     return Server("--broker", "redis", *flags, *args, **options)
 
 
-async def connect(server, user, path=None, **options):
-    return await Client.connect(server, user, path, **options)
-
-
 def until(holds, what, timeout=WAIT_S):
     """Looks until it holds."""
     deadline = time.monotonic() + timeout
@@ -131,6 +127,3 @@ def until(holds, what, timeout=WAIT_S):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what}; last: {value!r}")
         time.sleep(0.02)
-
-
-__all__ = ["Redis", "node", "connect", "until", "free_port"]
